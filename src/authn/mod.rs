@@ -1,0 +1,20 @@
+//! Credentials become principals here.
+
+use http::HeaderName;
+
+use crate::rules::api_key::{Pepper, StaticKey};
+
+/// How API keys are read and judged.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The headers that carry a key.
+    pub headers: Vec<HeaderName>,
+    /// Whether `Authorization: Bearer` carries one too.
+    pub bearer: bool,
+    /// How minted keys begin, without the underscore.
+    pub prefix: Box<str>,
+    /// The secret that digests are keyed with.
+    pub pepper: Option<Pepper>,
+    /// Keys from the file and from the key directory.
+    pub statics: Vec<StaticKey>,
+}

@@ -1,0 +1,12 @@
+//! What the store said, remembered: hits, misses, and what makes them forgotten.
+
+use std::time::Duration;
+
+/// How much is remembered, and for how long it is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The most credentials remembered at once.
+    pub capacity: u64,
+    /// The longest that a verdict from the store is believed without having heard from the store.
+    pub max_staleness: Duration,
+}

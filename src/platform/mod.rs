@@ -1,0 +1,31 @@
+//! The seams to the machine that tests replace: clock and entropy.
+//!
+//! The only place that reads the clock or the random generator.
+
+mod clock;
+mod entropy;
+pub mod signal;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, Monotonic, SystemClock};
+pub use entropy::{Entropy, SystemEntropy};
+
+/// What the program takes from the machine it runs on.
+#[derive(Clone)]
+pub struct Platform {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes secrets and identifiers.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Platform {
+    /// The real clock and the operating system's random generator.
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The judgements: pure functions and values without sockets, clocks, randomness or logging.
+//!
+//! Whoever reviews what gatelet lets in reads this folder. Every function here takes what it
+//! judges, and `now` where time matters, and answers with a value. Nothing here imports another
+//! module of this crate, waits, or remembers anything between calls.
+
+pub mod api_key;
+pub mod bucket;
+pub mod credential;
+pub mod decision;
+pub mod headers;
+pub mod path;
+pub mod policy;
+pub mod principal;
+pub mod route;
+pub mod time;

@@ -1,0 +1,3 @@
+//! Metrics, probes and logs.
+
+pub mod log;
