@@ -1,5 +1,7 @@
 //! What the store said, remembered: hits, misses, and what makes them forgotten.
 
+pub mod verdicts;
+
 use std::time::Duration;
 
 /// How much is remembered, and for how long it is believed.

@@ -1,1 +1,533 @@
-//! Placeholder
+//! Which header lines may cross the gateway, and in what spelling a name counts.
+//!
+//! An upstream may read `X_Auth_Subject`, `x.auth.subject` and `x-auth-subject` as one name (CGI
+//! and WSGI do), so every name that gatelet writes or removes is compared with each
+//! non-alphanumeric character read as `-`. HTTP's own framing stays with the HTTP library.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Names that speak to the next hop only (RFC 9110 §7.6.1), besides those `Connection` lists.
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Names by which an upstream may be told another target or method than the one judged.
+const OVERRIDES: [&str; 5] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// Fields that never stand in a trailer section (RFC 9110 §6.5.1): framing, routing, request
+/// modifiers, authentication, response control and the content's format.
+const FORBIDDEN_IN_TRAILERS: [&str; 28] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "host",
+    "keep-alive",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "www-authenticate",
+];
+
+/// The longest name that is compared under another spelling; a longer one equals no reserved name.
+const LONGEST_COMPARED: usize = 128;
+
+/// Which names are gatelet's own, for one configuration.
+#[derive(Clone, Debug)]
+pub struct HeaderRules {
+    identity_prefix: Box<[u8]>,
+    /// Headers that carry API keys, normalised.
+    key_headers: Box<[Box<[u8]>]>,
+    private_cookies: Box<[Box<str>]>,
+}
+
+/// What a scrub is told about its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrub {
+    /// The peer's forwarding headers are believed.
+    pub trusted_peer: bool,
+    /// The upstream may see API keys.
+    pub keep_api_key: bool,
+    /// The bearer is gatelet's own and is not for the upstream.
+    pub take_authorization: bool,
+}
+
+impl HeaderRules {
+    /// Rules for identity headers below `identity_prefix` and keys read from `key_headers`.
+    ///
+    /// `private_cookies` are the cookies that no upstream sees.
+    pub fn new(
+        identity_prefix: &str,
+        key_headers: &[HeaderName],
+        private_cookies: &[Box<str>],
+    ) -> Self {
+        Self {
+            identity_prefix: normalised(identity_prefix.as_bytes()),
+            key_headers: key_headers
+                .iter()
+                .map(|name| normalised(name.as_str().as_bytes()))
+                .collect(),
+            private_cookies: private_cookies.into(),
+        }
+    }
+
+    /// Drops every line that must not reach the upstream; gatelet's own are written afterwards.
+    ///
+    /// Idempotent. The `Host` line always stays, whatever `Connection` names.
+    pub fn scrub_request(&self, headers: &mut HeaderMap, scrub: Scrub) {
+        let mut doomed: Vec<HeaderName> = Vec::new();
+        connection_named(headers, |name| {
+            if name != header::HOST {
+                doomed.push(name);
+            }
+        });
+        for name in headers.keys() {
+            if self.is_dropped(name, scrub) {
+                doomed.push(name.clone());
+            }
+        }
+        for name in doomed {
+            headers.remove(name);
+        }
+        if !self.private_cookies.is_empty() {
+            self.scrub_cookies(headers);
+        }
+    }
+
+    fn is_dropped(&self, name: &HeaderName, scrub: Scrub) -> bool {
+        let plain = name.as_str().as_bytes();
+        let mut buffer = [0; LONGEST_COMPARED];
+        let Some(spelled) = normalise_into(plain, &mut buffer) else {
+            // Longer than any reserved name: only the prefix can match.
+            return starts_with_normalised(plain, &self.identity_prefix);
+        };
+        if spelled.starts_with(&self.identity_prefix) {
+            return true;
+        }
+        let canonical = spelled == plain;
+        if self.key_headers.iter().any(|key| **key == *spelled) {
+            return !(canonical && scrub.keep_api_key);
+        }
+        match spelled.first() {
+            Some(b'x') => {
+                if OVERRIDES.iter().any(|name| name.as_bytes() == spelled) {
+                    return true;
+                }
+                let forwarding = spelled == b"x-real-ip"
+                    || spelled == b"x-request-id"
+                    || spelled.starts_with(b"x-forwarded-");
+                forwarding && !(canonical && scrub.trusted_peer)
+            }
+            Some(b'f') => spelled == b"forwarded" && !scrub.trusted_peer,
+            Some(b'a') => spelled == b"authorization" && scrub.take_authorization,
+            // The expectation is answered here, when the admitted request's body is first read.
+            Some(b'e') => spelled == b"expect",
+            Some(b'c') if spelled == b"content-length" => !canonical,
+            _ => HOP_BY_HOP.iter().any(|name| name.as_bytes() == spelled),
+        }
+    }
+
+    fn scrub_cookies(&self, headers: &mut HeaderMap) {
+        let header::Entry::Occupied(mut entry) = headers.entry(header::COOKIE) else {
+            return;
+        };
+        let mut emptied = true;
+        for value in entry.iter_mut() {
+            let kept = value
+                .as_bytes()
+                .split(|byte| *byte == b';')
+                .filter(|pair| !self.is_private_cookie(pair))
+                .collect::<Vec<_>>()
+                .join(&b';');
+            emptied &= kept.trim_ascii().is_empty();
+            if kept.len() != value.len()
+                && let Ok(kept) = HeaderValue::from_bytes(kept.trim_ascii())
+            {
+                *value = kept;
+            }
+        }
+        if emptied {
+            entry.remove_entry_mult();
+        }
+    }
+
+    fn is_private_cookie(&self, pair: &[u8]) -> bool {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair);
+        let name = name.trim_ascii();
+        self.private_cookies
+            .iter()
+            .any(|private| private.as_bytes() == name)
+    }
+
+    /// Drops from a request's trailers what must not stand there, and every reserved name.
+    pub fn scrub_trailers(&self, trailers: &mut HeaderMap) {
+        let nothing_kept = Scrub {
+            trusted_peer: false,
+            keep_api_key: false,
+            take_authorization: true,
+        };
+        let doomed: Vec<HeaderName> = trailers
+            .keys()
+            .filter(|name| is_forbidden_in_trailers(name) || self.is_dropped(name, nothing_kept))
+            .cloned()
+            .collect();
+        for name in doomed {
+            trailers.remove(name);
+        }
+    }
+
+    /// Drops from an upstream's answer the lines that speak to gatelet alone, and those that only
+    /// gatelet may write.
+    pub fn scrub_response(&self, headers: &mut HeaderMap) {
+        let mut doomed: Vec<HeaderName> = Vec::new();
+        connection_named(headers, |name| doomed.push(name));
+        for name in headers.keys() {
+            let name_bytes = name.as_str().as_bytes();
+            if HOP_BY_HOP.iter().any(|hop| hop.as_bytes() == name_bytes)
+                && *name != header::PROXY_AUTHENTICATE
+                || name_bytes.starts_with(b"x-session-")
+            {
+                doomed.push(name.clone());
+            }
+        }
+        for name in doomed {
+            headers.remove(name);
+        }
+        if !self.private_cookies.is_empty() && headers.contains_key(header::SET_COOKIE) {
+            let kept: Vec<HeaderValue> = headers
+                .get_all(header::SET_COOKIE)
+                .iter()
+                .filter(|value| !self.is_private_cookie(value.as_bytes()))
+                .cloned()
+                .collect();
+            headers.remove(header::SET_COOKIE);
+            for value in kept {
+                headers.append(header::SET_COOKIE, value);
+            }
+        }
+    }
+}
+
+/// Drops from an answer's trailers what must not stand there (RFC 9110 §6.5.1).
+pub fn scrub_response_trailers(trailers: &mut HeaderMap) {
+    let doomed: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| is_forbidden_in_trailers(name) || name.as_str().starts_with("x-session-"))
+        .cloned()
+        .collect();
+    for name in doomed {
+        trailers.remove(name);
+    }
+}
+
+fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
+    FORBIDDEN_IN_TRAILERS.binary_search(&name.as_str()).is_ok()
+}
+
+/// Calls `found` for each field name that a `Connection` line lists.
+fn connection_named(headers: &HeaderMap, mut found: impl FnMut(HeaderName)) {
+    for value in headers.get_all(header::CONNECTION) {
+        for token in value.as_bytes().split(|byte| *byte == b',') {
+            let token = token.trim_ascii();
+            if token.is_empty()
+                || token.eq_ignore_ascii_case(b"close")
+                || token.eq_ignore_ascii_case(b"keep-alive")
+            {
+                continue;
+            }
+            // What is no field name can name no header.
+            if let Ok(name) = HeaderName::from_bytes(token) {
+                found(name);
+            }
+        }
+    }
+}
+
+/// Whether a `Connection` line lists `option`.
+pub fn connection_lists(headers: &HeaderMap, option: &str) -> bool {
+    headers.get_all(header::CONNECTION).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+    })
+}
+
+/// Whether the sender accepts trailers: a `TE` line lists `trailers` (RFC 9110 §10.1.4).
+pub fn accepts_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(header::TE).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+/// `text` as a header value: bytes outside visible ASCII, and `%`, percent-encoded.
+///
+/// Spaces inside stay, so that a list of scopes is readable; the first and last may not be spaces.
+pub fn encoded_value(text: &str) -> HeaderValue {
+    let bytes = text.as_bytes();
+    let mut encoded = String::with_capacity(bytes.len());
+    for (at, byte) in bytes.iter().enumerate() {
+        let inner_space = *byte == b' ' && at != 0 && at + 1 != bytes.len();
+        if inner_space || (byte.is_ascii_graphic() && *byte != b'%') {
+            encoded.push(char::from(*byte));
+        } else {
+            const HEX: &[u8; 16] = b"0123456789ABCDEF";
+            encoded.push('%');
+            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
+            encoded.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn normalised(name: &[u8]) -> Box<[u8]> {
+    name.iter().map(|byte| normalised_byte(*byte)).collect()
+}
+
+fn normalised_byte(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() {
+        byte.to_ascii_lowercase()
+    } else {
+        b'-'
+    }
+}
+
+fn normalise_into<'a>(name: &[u8], buffer: &'a mut [u8; LONGEST_COMPARED]) -> Option<&'a [u8]> {
+    let target = buffer.get_mut(..name.len())?;
+    for (to, from) in target.iter_mut().zip(name) {
+        *to = normalised_byte(*from);
+    }
+    Some(target)
+}
+
+fn starts_with_normalised(name: &[u8], prefix: &[u8]) -> bool {
+    name.len() >= prefix.len()
+        && name
+            .iter()
+            .zip(prefix)
+            .all(|(byte, wanted)| normalised_byte(*byte) == *wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rules() -> HeaderRules {
+        HeaderRules::new(
+            "x-auth-",
+            &[HeaderName::from_static("x-api-key")],
+            &["__Host-refresh".into()],
+        )
+    }
+
+    const STRANGER: Scrub = Scrub {
+        trusted_peer: false,
+        keep_api_key: false,
+        take_authorization: true,
+    };
+
+    fn scrubbed(lines: &[(&str, &str)], scrub: Scrub) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        rules().scrub_request(&mut headers, scrub);
+        headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn reserved_names_fall_in_every_spelling() {
+        for name in [
+            "x-auth-subject",
+            "X_Auth_Subject",
+            "x.auth.subject",
+            "x-auth-",
+            "x!auth~anything",
+            "x_api_key",
+            "x-api-key",
+            "x_forwarded_for",
+            "x-forwarded-prefix",
+            "x-original-url",
+            "X_HTTP_METHOD_OVERRIDE",
+            "content_length",
+            "transfer_encoding",
+            "forwarded",
+            "x-real-ip",
+            "proxy-connection",
+            "keep-alive",
+            "authorization",
+        ] {
+            assert_eq!(scrubbed(&[(name, "v")], STRANGER), [], "{name}");
+        }
+    }
+
+    #[test]
+    fn ordinary_lines_stay_as_they_are() {
+        let lines = [
+            ("host", "api.example.com"),
+            ("accept", "*/*"),
+            ("x-authority", "kept"),
+            ("traceparent", "00-1-2-03"),
+            ("content-length", "3"),
+            ("trailer", "x-checksum"),
+        ];
+        let kept = scrubbed(&lines, STRANGER);
+        for (name, value) in lines {
+            assert!(
+                kept.contains(&(name.to_owned(), value.to_owned())),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_trusted_peer_keeps_its_forwarding_lines_in_their_one_spelling() {
+        let trusted = Scrub {
+            trusted_peer: true,
+            ..STRANGER
+        };
+        let kept = scrubbed(
+            &[
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x_forwarded_for", "6.6.6.6"),
+            ],
+            trusted,
+        );
+        assert_eq!(kept, [("x-forwarded-for".to_owned(), "1.2.3.4".to_owned())]);
+    }
+
+    #[test]
+    fn connection_takes_what_it_names_on_every_line_but_never_the_host() {
+        let kept = scrubbed(
+            &[
+                ("connection", "close, X-Secret"),
+                ("connection", "host, x-other"),
+                ("connection", "\u{ff}"),
+                ("host", "a"),
+                ("x-secret", "1"),
+                ("x-other", "2"),
+            ],
+            STRANGER,
+        );
+        assert_eq!(kept, [("host".to_owned(), "a".to_owned())]);
+    }
+
+    #[test]
+    fn private_cookies_leave_and_the_others_stay() {
+        let kept = scrubbed(&[("cookie", "a=1; __Host-refresh=secret; b=2")], STRANGER);
+        assert_eq!(kept, [("cookie".to_owned(), "a=1; b=2".to_owned())]);
+        assert_eq!(scrubbed(&[("cookie", "__Host-refresh=x")], STRANGER), []);
+    }
+
+    #[test]
+    fn an_answer_keeps_its_lines_but_for_the_hop_and_the_reserved() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("x-session-expires-at", "1"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "__Host-refresh=stolen; Path=/"),
+            ("content-type", "text/plain"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        rules().scrub_response(&mut headers);
+        let mut names: Vec<_> = headers
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.to_str().unwrap()))
+            .collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [("content-type", "text/plain"), ("set-cookie", "a=1")]
+        );
+    }
+
+    #[test]
+    fn the_forbidden_trailers_are_sorted_for_the_search() {
+        assert!(FORBIDDEN_IN_TRAILERS.is_sorted());
+    }
+
+    #[test]
+    fn values_are_made_visible() {
+        assert_eq!(encoded_value("a b%c").to_str().unwrap(), "a b%25c");
+        assert_eq!(encoded_value(" é").to_str().unwrap(), "%20%C3%A9");
+    }
+
+    proptest! {
+        #[test]
+        fn scrubbing_is_idempotent_and_lets_no_reserved_name_through(
+            lines in proptest::collection::vec(("[xX][-_.!a-z]{1,3}(auth|api|forwarded)[-_.!a-z]{1,12}|[a-zA-Z!#$%&'*+.^_`|~0-9-]{1,20}", "[ -~]{0,20}"), 0..12),
+            connection in proptest::collection::vec("[a-zA-Z-]{1,12}", 0..4),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &lines {
+                headers.append(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_str(value).unwrap(),
+                );
+            }
+            headers.append("connection", HeaderValue::from_str(&connection.join(", ")).unwrap());
+            let rules = rules();
+            rules.scrub_request(&mut headers, STRANGER);
+            for name in headers.keys() {
+                let spelled = normalised(name.as_str().as_bytes());
+                prop_assert!(!spelled.starts_with(b"x-auth-"), "{name}");
+                prop_assert!(*spelled != *b"x-api-key", "{name}");
+                prop_assert!(!spelled.starts_with(b"x-forwarded-"), "{name}");
+            }
+            let once = headers.clone();
+            rules.scrub_request(&mut headers, STRANGER);
+            prop_assert_eq!(once, headers);
+        }
+    }
+}

@@ -1,5 +1,11 @@
 //! The API's side: connection pools, forwarding, bodies and tunnels.
 
+pub mod body;
+pub mod forward;
+pub mod pool;
+mod stream;
+pub mod tunnel;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,0 +1,135 @@
+//! One request to an upstream and the head of its answer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::rules::policy::Admitted;
+use crate::upstream::body::{CutShort, Inbound, Meter, Outbound};
+use crate::upstream::pool::{Lease, Pool, Unavailable};
+
+/// Why no answer came.
+#[derive(Debug)]
+pub enum Failure {
+    /// No connection could be made.
+    Unreachable(std::io::Error),
+    /// Connecting took longer than `connect_timeout`.
+    ConnectTimeout,
+    /// Every connection stayed busy for `connect_timeout`.
+    Busy,
+    /// The connection ended before an answer came.
+    Closed(hyper::Error),
+    /// What came was not HTTP.
+    Protocol(hyper::Error),
+    /// The answer's head did not come in time.
+    ResponseTimeout,
+    /// The rest of the request's body did not come in time.
+    BodyStalled,
+    /// The request's body was cut off.
+    BodyCut(CutShort),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable(_) => "no connection could be made",
+            Self::ConnectTimeout => "connecting took too long",
+            Self::Busy => "every connection is busy",
+            Self::Closed(_) => "the connection ended before an answer came",
+            Self::Protocol(_) => "the answer is not HTTP",
+            Self::ResponseTimeout => "the answer did not begin in time",
+            Self::BodyStalled => "the request's body did not come in time",
+            Self::BodyCut(_) => "the request's body was cut off",
+        })
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(error) => Some(error),
+            Self::Closed(error) | Self::Protocol(error) => Some(error),
+            Self::ConnectTimeout
+            | Self::Busy
+            | Self::ResponseTimeout
+            | Self::BodyStalled
+            | Self::BodyCut(_) => None,
+        }
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::Connect(error) => Self::Unreachable(error),
+            Unavailable::ConnectTimeout => Self::ConnectTimeout,
+            Unavailable::Busy => Self::Busy,
+        }
+    }
+}
+
+/// Sends an admitted request and waits for the head of its answer.
+///
+/// The time allowed begins anew while the request's body still arrives: it bounds the upstream's
+/// silence, not the caller's upload. Only what was certainly not sent is sent again: a connection
+/// that the upstream closed at rest gives the request back unread. Dropping the future closes the
+/// connection, so that the upstream sees the caller leave.
+pub async fn forward(
+    _: &Admitted,
+    pool: &Arc<Pool>,
+    request: Request<Outbound>,
+    timeout: Duration,
+    meter: Option<&Meter>,
+) -> Result<Response<Inbound>, Failure> {
+    let answer = exchange(pool, request);
+    tokio::pin!(answer);
+    let mut arrived = 0;
+    loop {
+        if let Ok(answer) = tokio::time::timeout(timeout, &mut answer).await {
+            let (response, lease) = answer.map_err(|failure| {
+                let cut = meter.and_then(Meter::cut);
+                cut.map_or(failure, Failure::BodyCut)
+            })?;
+            let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            let lease = (!tunnels).then_some(lease);
+            return Ok(response.map(|incoming| Inbound::new(incoming, lease)));
+        }
+        match meter {
+            Some(meter) if !meter.finished() && meter.bytes() > arrived => arrived = meter.bytes(),
+            Some(meter) if !meter.finished() && meter.waiting() => {
+                return Err(Failure::BodyStalled);
+            }
+            _ => return Err(Failure::ResponseTimeout),
+        }
+    }
+}
+
+async fn exchange(
+    pool: &Arc<Pool>,
+    mut request: Request<Outbound>,
+) -> Result<(Response<Incoming>, Lease), Failure> {
+    let mut lease = pool.lease().await?;
+    loop {
+        let reused = lease.reused;
+        match lease.sender().try_send_request(request).await {
+            Ok(response) => return Ok((response, lease)),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if reused => {
+                    request = unsent;
+                    lease = pool.lease_new().await?;
+                }
+                _ => {
+                    let error = error.into_error();
+                    return Err(if error.is_parse() {
+                        Failure::Protocol(error)
+                    } else {
+                        Failure::Closed(error)
+                    });
+                }
+            },
+        }
+    }
+}

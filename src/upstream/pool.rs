@@ -1,0 +1,242 @@
+//! One worker's connections to one upstream: last in, first out, each used by one request a time.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
+
+use crate::platform::{Clock, Monotonic};
+use crate::upstream::Config;
+use crate::upstream::body::Outbound;
+use crate::upstream::stream::Stream;
+
+/// The connections of one worker to one upstream.
+///
+/// Not shared between workers: its locks are never contended, and are held for a push or a pop.
+pub struct Pool {
+    config: Config,
+    /// The most connections this worker may open: its share of `max_connections`.
+    limit: usize,
+    clock: Arc<dyn Clock>,
+    idle: Mutex<Vec<Idle>>,
+    open: AtomicUsize,
+    /// Told of each connection that closes or comes to rest while someone waits for one.
+    freed: Notify,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Monotonic,
+}
+
+struct Connection {
+    sender: SendRequest<Outbound>,
+    stream: Stream,
+}
+
+/// Why no connection was to be had.
+#[derive(Debug)]
+pub(super) enum Unavailable {
+    /// Connecting failed.
+    Connect(io::Error),
+    /// Connecting, or waiting for a connection to come free, took longer than allowed.
+    ConnectTimeout,
+    /// All connections stayed busy for as long as a connect may take.
+    Busy,
+}
+
+/// A connection in use. Given back when its answer was read whole; otherwise dropped and closed.
+pub struct Lease {
+    connection: Connection,
+    pool: Arc<Pool>,
+    /// The connection carried a request before this one.
+    pub(super) reused: bool,
+}
+
+impl Pool {
+    /// A pool that opens at most `limit` connections, and closes those that rest too long.
+    ///
+    /// Must be called on the worker's runtime: it spawns the task that closes them.
+    pub fn start(config: Config, limit: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let pool = Arc::new(Self {
+            config,
+            limit: limit.max(1),
+            clock,
+            idle: Mutex::new(Vec::new()),
+            open: AtomicUsize::new(0),
+            freed: Notify::new(),
+        });
+        let weak = Arc::downgrade(&pool);
+        let period = pool.config.idle_timeout / 2;
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(period).await;
+                let Some(pool) = weak.upgrade() else { return };
+                pool.close_rested();
+            }
+        });
+        pool
+    }
+
+    /// What the pool was built from.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A connection at rest, or a new one. Cancel safe.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, Unavailable> {
+        if let Some(lease) = self.lease_idle() {
+            return Ok(lease);
+        }
+        if let Some(place) = self.reserve() {
+            return self.connect(place).await;
+        }
+        self.wait().await
+    }
+
+    /// A new connection, whether or not one rests. Cancel safe.
+    pub(super) async fn lease_new(self: &Arc<Self>) -> Result<Lease, Unavailable> {
+        match self.reserve() {
+            Some(place) => self.connect(place).await,
+            None => self.wait().await,
+        }
+    }
+
+    /// Counts a tunnel's connection, which no longer ends with its HTTP exchange.
+    pub fn occupy(self: &Arc<Self>) -> Place {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
+    }
+
+    fn lease_idle(self: &Arc<Self>) -> Option<Lease> {
+        loop {
+            let Idle { connection, since } = self.idle().pop()?;
+            let rested = self.clock.monotonic().since(since);
+            if rested < self.config.idle_timeout
+                && connection.sender.is_ready()
+                && connection.stream.rests()
+            {
+                return Some(Lease {
+                    connection,
+                    pool: Arc::clone(self),
+                    reused: true,
+                });
+            }
+        }
+    }
+
+    async fn wait(self: &Arc<Self>) -> Result<Lease, Unavailable> {
+        let until_free = async {
+            loop {
+                let freed = self.freed.notified();
+                if let Some(lease) = self.lease_idle() {
+                    return Ok(lease);
+                }
+                if let Some(place) = self.reserve() {
+                    return self.connect(place).await;
+                }
+                freed.await;
+            }
+        };
+        tokio::time::timeout(self.config.connect_timeout, until_free)
+            .await
+            .unwrap_or(Err(Unavailable::Busy))
+    }
+
+    fn reserve(self: &Arc<Self>) -> Option<Place> {
+        if self.open.load(Ordering::Relaxed) >= self.limit {
+            return None;
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(Place(Arc::clone(self)))
+    }
+
+    async fn connect(self: &Arc<Self>, place: Place) -> Result<Lease, Unavailable> {
+        let connecting = Stream::connect(&self.config.address);
+        let stream = tokio::time::timeout(self.config.connect_timeout, connecting)
+            .await
+            .map_err(|_| Unavailable::ConnectTimeout)?
+            .map_err(Unavailable::Connect)?;
+        let (sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(stream.clone()))
+            .await
+            .map_err(|error| Unavailable::Connect(io::Error::other(error)))?;
+        tokio::spawn(async move {
+            let place = place;
+            // How it ended was told to the request that was on it; at rest, it is nobody's error.
+            let _ = connection.with_upgrades().await;
+            drop(place);
+        });
+        Ok(Lease {
+            connection: Connection { sender, stream },
+            pool: Arc::clone(self),
+            reused: false,
+        })
+    }
+
+    fn rest(&self, connection: Connection) {
+        if connection.sender.is_closed() {
+            return;
+        }
+        self.idle().push(Idle {
+            connection,
+            since: self.clock.monotonic(),
+        });
+        self.freed.notify_one();
+    }
+
+    fn close_rested(&self) {
+        let now = self.clock.monotonic();
+        self.idle().retain(|idle| {
+            now.since(idle.since) < self.config.idle_timeout && !idle.connection.sender.is_closed()
+        });
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    pub(super) fn sender(&mut self) -> &mut SendRequest<Outbound> {
+        &mut self.connection.sender
+    }
+
+    /// Puts the connection to rest for the next request.
+    ///
+    /// An answer can end before its request was sent whole; such a connection rests once it is
+    /// ready, or is closed when that takes longer than a connection may rest.
+    pub(super) fn give_back(self) {
+        let Self {
+            mut connection,
+            pool,
+            ..
+        } = self;
+        if connection.sender.is_ready() {
+            pool.rest(connection);
+            return;
+        }
+        if connection.sender.is_closed() {
+            return;
+        }
+        tokio::spawn(async move {
+            let ready = connection.sender.ready();
+            if let Ok(Ok(())) = tokio::time::timeout(pool.config.idle_timeout, ready).await {
+                pool.rest(connection);
+            }
+        });
+    }
+}
+
+/// One of the connections that a pool may have open; freed when dropped.
+pub struct Place(Arc<Pool>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.freed.notify_one();
+    }
+}
