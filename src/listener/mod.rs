@@ -2,8 +2,28 @@
 //!
 //! Generic over the service it is given; knows nothing of routes, credentials or upstreams.
 
+mod accept;
+mod connection;
+mod io;
+mod worker;
+
+use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::sync::watch;
+
+pub use accept::{Listener, accept};
+pub use connection::Trouble;
+pub use worker::{Census, Desk, Worker};
+
+use crate::platform::Monotonic;
 
 /// How the proxy listener treats its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,4 +44,115 @@ pub struct Config {
     pub drain_delay: Duration,
     /// How long running requests may take to finish after that.
     pub shutdown_grace: Duration,
+}
+
+/// The bounds of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest request head, in bytes.
+    pub request_head: usize,
+    /// The longest a request head may take to arrive.
+    pub head_timeout: Duration,
+    /// The longest a connection may rest between requests.
+    pub idle_timeout: Duration,
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        Self {
+            request_head: config.request_head,
+            head_timeout: config.head_timeout,
+            idle_timeout: config.idle_timeout,
+        }
+    }
+}
+
+/// What answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// What is known of a connection's other side, made once a connection.
+    type Peer: Send + Sync + 'static;
+    /// An answer's body.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+
+    /// Describes the other side of a new connection.
+    fn peer(&self, remote: SocketAddr) -> Self::Peer;
+
+    /// Answers a request that was taken up at `began`.
+    ///
+    /// The future is dropped when the caller goes away before the answer's head.
+    fn call(
+        &self,
+        peer: &Arc<Self::Peer>,
+        began: Monotonic,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// How far the listener is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is not.
+    Serving = 0,
+    /// It still accepts; each answer asks its caller to connect anew elsewhere.
+    Draining = 1,
+    /// It accepts nothing; what runs may finish.
+    Closing = 2,
+}
+
+/// Moves the stage on.
+#[derive(Debug)]
+pub struct Exit {
+    stage: Arc<AtomicU8>,
+    moved: watch::Sender<()>,
+}
+
+/// Follows the stage.
+#[derive(Clone, Debug)]
+pub struct Stages {
+    /// Read for every answer: a plain load, where the channel would take a lock.
+    stage: Arc<AtomicU8>,
+    moved: watch::Receiver<()>,
+}
+
+impl Exit {
+    /// The way out, and one follower of it.
+    pub fn new() -> (Self, Stages) {
+        let stage = Arc::new(AtomicU8::new(Stage::Serving as u8));
+        let (sender, receiver) = watch::channel(());
+        let exit = Self {
+            stage: Arc::clone(&stage),
+            moved: sender,
+        };
+        let stages = Stages {
+            stage,
+            moved: receiver,
+        };
+        (exit, stages)
+    }
+
+    /// Moves every connection on to `stage`.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+        self.moved.send_replace(());
+    }
+}
+
+impl Stages {
+    fn current(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            0 => Stage::Serving,
+            1 => Stage::Draining,
+            _ => Stage::Closing,
+        }
+    }
+
+    async fn changed(&mut self) {
+        if self.moved.changed().await.is_err() {
+            // Nobody can move the stage any more: it stays what it is.
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -2,12 +2,14 @@
 //!
 //! The only place that reads the clock or the random generator.
 
+mod alive;
 mod clock;
 mod entropy;
 pub mod signal;
 
 use std::sync::Arc;
 
+pub use alive::{Alive, Ended, alive};
 pub use clock::{Clock, Monotonic, SystemClock};
 pub use entropy::{Entropy, SystemEntropy};
 

@@ -1,0 +1,125 @@
+//! Accepting sockets and spreading them over the workers.
+
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::listener::Worker;
+
+/// How many connections the kernel may hold for us.
+const BACKLOG: i32 = 4096;
+
+/// How long to wait when the process is out of file descriptors or memory.
+const BREATH: Duration = Duration::from_millis(50);
+
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\n\
+content-length: 213\r\n\r\n\
+{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"overloaded\",\
+\"detail\":\"Too many connections are open. Try again.\",\"error\":\"overloaded\",\
+\"message\":\"Too many connections are open. Try again.\"}";
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address`; `[::]` takes both families.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from(socket);
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+
+    /// Where it is bound; the port is a real one even if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Accepts until dropped, each connection going to the worker that has the fewest.
+///
+/// Past `connections` in all, a caller is answered 503 and closed; `refused` is told.
+/// Cancel safe: dropping it closes the listening socket.
+pub async fn accept(
+    listener: Listener,
+    workers: Vec<Worker>,
+    connections: usize,
+    refused: impl Fn(),
+) -> io::Result<()> {
+    let socket = tokio::net::TcpListener::from_std(listener.socket)?;
+    loop {
+        let accepted = socket.accept().await;
+        let accepted = accepted.and_then(|(stream, remote)| Ok((stream.into_std()?, remote)));
+        match accepted {
+            Ok((stream, remote)) => {
+                let open: usize = workers.iter().map(Worker::open).sum();
+                if open >= connections {
+                    refused();
+                    refuse(stream);
+                    continue;
+                }
+                if let Some(worker) = workers.iter().min_by_key(|worker| worker.open()) {
+                    hand(worker, stream, remote);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                if is_exhausted(&error) {
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+}
+
+fn hand(worker: &Worker, stream: TcpStream, remote: SocketAddr) {
+    let prepared = stream
+        .set_nodelay(true)
+        .and_then(|()| worker.hand(stream, remote));
+    if let Err(error) = prepared {
+        // The caller left while it was being accepted, or we are on our way out.
+        tracing::debug!(%error, "handing over a connection failed");
+    }
+}
+
+/// Answers without reading: a few bytes always fit a new socket's buffer.
+fn refuse(mut stream: TcpStream) {
+    if let Err(error) = stream.write_all(TOO_MANY) {
+        tracing::debug!(%error, "refusing a connection failed");
+    }
+}
+
+/// Whether the process, not the caller, is why an accept failed: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refused_caller_gets_a_well_framed_answer() {
+        let text = std::str::from_utf8(TOO_MANY).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("content-length: {}", body.len())));
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

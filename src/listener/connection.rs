@@ -1,0 +1,409 @@
+//! One connection from its first byte to its last: protocol, deadlines, drain.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Sleep;
+
+use crate::listener::io::{Activity, Watched};
+use crate::listener::{Limits, Service, Stage, Stages};
+use crate::platform::{Clock, Monotonic};
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The most streams a caller may have open on one HTTP/2 connection.
+const HTTP2_STREAMS: u32 = 200;
+
+/// What an HTTP/2 connection may have in flight unread, for all its streams.
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What one HTTP/2 stream may have in flight unread.
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// What may wait unsent on one HTTP/2 stream.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+
+/// What may wait unparsed or unsent on one HTTP/1 connection, where the head is no larger.
+const HTTP1_BUFFER: usize = 64 * 1024;
+
+/// A caller slow with its head is told so before the close; nothing else is being written then.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
+connection: close\r\ncontent-length: 207\r\n\r\n\
+{\"type\":\"about:blank\",\"title\":\"Request Timeout\",\"status\":408,\"code\":\"request_timeout\",\
+\"detail\":\"The request did not arrive in time.\",\"error\":\"request_timeout\",\
+\"message\":\"The request did not arrive in time.\"}";
+
+/// Why a connection ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The head of a request did not arrive in time.
+    HeadTimeout,
+    /// The caller broke the protocol.
+    Protocol,
+    /// The socket failed.
+    Io,
+}
+
+/// Serves one connection until it ends.
+///
+/// Dropping the future closes the connection at once.
+pub(super) async fn serve<S, V>(
+    mut stream: S,
+    service: Arc<V>,
+    peer: Arc<V::Peer>,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    stages: Stages,
+) -> Result<(), Trouble>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: Service,
+{
+    let mut prefix = BytesMut::with_capacity(PREFACE.len());
+    let sniffed = tokio::select! {
+        sniffed = tokio::time::timeout(limits.head_timeout, speaks_http2(&mut stream, &mut prefix)) => sniffed,
+        () = closing(stages.clone()) => return Ok(()),
+    };
+    let http2 = match sniffed {
+        Ok(Ok(Some(http2))) => http2,
+        Ok(Ok(None)) => return Ok(()),
+        Ok(Err(_)) => return Err(Trouble::Io),
+        // A connection on which nothing was sent rests; one with half a preface is slow.
+        Err(_) if prefix.is_empty() => return Ok(()),
+        Err(_) => {
+            tell_too_slow(&mut stream).await;
+            return Err(Trouble::HeadTimeout);
+        }
+    };
+    let activity = Arc::new(Activity::default());
+    let io = TokioIo::new(Watched::new(stream, prefix.freeze(), Arc::clone(&activity)));
+    let caller = Arc::new(Caller {
+        service,
+        peer,
+        activity: Arc::clone(&activity),
+        clock: Arc::clone(&clock),
+        stages: stages.clone(),
+    });
+    let service = service_fn(move |request| Arc::clone(&caller).call(request));
+    let mut deadlines = Deadlines::new(activity, &limits, clock);
+    if http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+            .max_send_buf_size(HTTP2_SEND_BUFFER)
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(100)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .enable_connect_protocol()
+            .serve_connection(io, service);
+        let mut connection = pin!(connection);
+        deadlines.is_http2 = true;
+        let ended = drive(connection.as_mut(), &mut deadlines, stages, |connection| {
+            connection.as_mut().graceful_shutdown();
+        });
+        return ended.await.unwrap_or(Ok(()));
+    }
+    let mut connection = http1::Builder::new()
+        // The deadlines here know more than the library's: it has one for head and rest together.
+        .header_read_timeout(None)
+        .max_header_size(limits.request_head)
+        .max_buf_size(HTTP1_BUFFER.max(limits.request_head))
+        .serve_connection(io, service)
+        .with_upgrades();
+    let ended = drive(
+        Pin::new(&mut connection),
+        &mut deadlines,
+        stages,
+        |connection| connection.as_mut().graceful_shutdown(),
+    );
+    match ended.await {
+        Some(ended) => ended,
+        None if deadlines.slow_head => {
+            if let Some(parts) = connection.into_parts() {
+                tell_too_slow(&mut parts.io.into_inner()).await;
+            }
+            Err(Trouble::HeadTimeout)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reads until the first bytes tell HTTP/2 from HTTP/1; `None` if the caller left before.
+async fn speaks_http2(
+    stream: &mut (impl AsyncRead + Unpin),
+    prefix: &mut BytesMut,
+) -> io::Result<Option<bool>> {
+    loop {
+        if stream.read_buf(prefix).await? == 0 {
+            return Ok(None);
+        }
+        let compared = prefix.len().min(PREFACE.len());
+        if prefix[..compared] != PREFACE[..compared] {
+            return Ok(Some(false));
+        }
+        if compared == PREFACE.len() {
+            return Ok(Some(true));
+        }
+    }
+}
+
+async fn tell_too_slow(stream: &mut (impl AsyncWrite + Unpin)) {
+    // The caller may be gone already; there is nobody else to tell.
+    let told = async {
+        stream.write_all(TOO_SLOW).await?;
+        stream.shutdown().await
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+}
+
+async fn closing(mut stages: Stages) {
+    while stages.current() != Stage::Closing {
+        stages.changed().await;
+    }
+}
+
+/// Polls a connection, its deadlines and the drain; `None` once a deadline passed.
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    deadlines: &mut Deadlines,
+    mut stages: Stages,
+    close: impl Fn(&mut Pin<&mut C>),
+) -> Option<Result<(), Trouble>>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut seen = Stage::Serving;
+    loop {
+        let stage = stages.current();
+        if stage != seen {
+            seen = stage;
+            // On HTTP/2 a GOAWAY tells the caller early and lets its streams finish; on HTTP/1
+            // each answer says `Connection: close` until the listener stops accepting.
+            if stage == Stage::Closing || deadlines.is_http2 {
+                close(&mut connection);
+            }
+        }
+        let ended = poll_fn(|cx| {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(ended.map_err(|error| trouble(&error))));
+            }
+            deadlines.poll_passed(cx).map(|()| None)
+        });
+        tokio::select! {
+            biased;
+            ended = ended => return ended,
+            () = stages.changed(), if seen != Stage::Closing => {}
+        }
+    }
+}
+
+fn trouble(error: &hyper::Error) -> Trouble {
+    if error.is_parse() || error.is_parse_too_large() {
+        Trouble::Protocol
+    } else {
+        Trouble::Io
+    }
+}
+
+/// When a connection has been still for too long.
+///
+/// No timer is touched for a request: the one timer of a connection fires early, looks, and
+/// is set again.
+struct Deadlines {
+    activity: Arc<Activity>,
+    clock: Arc<dyn Clock>,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+    still: Option<Still>,
+    requests: u32,
+    timer: Pin<Box<Sleep>>,
+    fires: Monotonic,
+    is_http2: bool,
+    slow_head: bool,
+}
+
+/// What a connection without a request in flight waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Still {
+    in_head: bool,
+    since: Monotonic,
+}
+
+impl Deadlines {
+    fn new(activity: Arc<Activity>, limits: &Limits, clock: Arc<dyn Clock>) -> Self {
+        let fires = Monotonic(clock.monotonic().0 + limits.idle_timeout);
+        Self {
+            activity,
+            clock,
+            head_timeout: limits.head_timeout,
+            idle_timeout: limits.idle_timeout,
+            still: None,
+            requests: 0,
+            timer: Box::pin(tokio::time::sleep(limits.idle_timeout)),
+            fires,
+            is_http2: false,
+            slow_head: false,
+        }
+    }
+
+    fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(passes) = self.passes()
+                && passes < self.fires
+            {
+                self.arm(passes);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = self.clock.monotonic();
+            match self.passes() {
+                Some(passes) if passes <= now => {
+                    self.slow_head = self.still.is_some_and(|still| still.in_head);
+                    return Poll::Ready(());
+                }
+                Some(passes) => self.arm(passes),
+                None => self.arm(Monotonic(now.0 + self.idle_timeout)),
+            }
+        }
+    }
+
+    /// When the present stillness has lasted too long; `None` while a request is in flight.
+    fn passes(&mut self) -> Option<Monotonic> {
+        if self.activity.in_flight.load(Ordering::Relaxed) != 0 {
+            self.still = None;
+            return None;
+        }
+        let requests = self.activity.requests.load(Ordering::Relaxed);
+        let in_head = !self.is_http2 && self.activity.arrived.load(Ordering::Relaxed);
+        let continues = self.still.filter(|still| still.in_head == in_head);
+        let still = match continues {
+            Some(still) if requests == self.requests => still,
+            _ => Still {
+                in_head,
+                since: self.clock.monotonic(),
+            },
+        };
+        self.requests = requests;
+        self.still = Some(still);
+        let allowed = if in_head {
+            self.head_timeout
+        } else {
+            self.idle_timeout
+        };
+        Some(Monotonic(still.since.0 + allowed))
+    }
+
+    fn arm(&mut self, fires: Monotonic) {
+        let rest = fires.since(self.clock.monotonic());
+        self.timer.set(tokio::time::sleep(rest));
+        self.fires = fires;
+    }
+}
+
+/// The service as one connection sees it.
+struct Caller<V: Service> {
+    service: Arc<V>,
+    peer: Arc<V::Peer>,
+    activity: Arc<Activity>,
+    clock: Arc<dyn Clock>,
+    stages: Stages,
+}
+
+impl<V: Service> Caller<V> {
+    async fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answering<V::Body>>, std::convert::Infallible> {
+        let began = self.clock.monotonic();
+        let in_flight = InFlight::begin(Arc::clone(&self.activity));
+        let is_http1 = request.version() <= Version::HTTP_11;
+        let mut response = self.service.call(&self.peer, began, request).await;
+        if is_http1
+            && self.stages.current() != Stage::Serving
+            && !response.headers().contains_key(header::UPGRADE)
+        {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        Ok(response.map(|body| Answering {
+            body,
+            _in_flight: in_flight,
+        }))
+    }
+}
+
+/// A request that was taken up and not yet answered whole.
+struct InFlight(Arc<Activity>);
+
+impl InFlight {
+    fn begin(activity: Arc<Activity>) -> Self {
+        activity.arrived.store(false, Ordering::Relaxed);
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(activity)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body, which keeps its request in flight.
+struct Answering<B> {
+    body: B,
+    _in_flight: InFlight,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_late_caller_gets_a_well_framed_answer() {
+        let text = std::str::from_utf8(TOO_SLOW).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("content-length: {}", body.len())));
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

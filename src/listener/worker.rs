@@ -1,0 +1,131 @@
+//! Workers: one thread and one runtime each, with connections of its own.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::listener::connection::{self, Trouble};
+use crate::listener::{Limits, Service, Stages};
+use crate::platform::{Alive, Clock};
+
+/// Counts what happens to connections; made by whoever keeps the metrics.
+pub trait Census: Send + Sync + 'static {
+    /// A connection opened.
+    fn opened(&self);
+
+    /// A connection ended, perhaps before its time.
+    fn closed(&self, trouble: Option<Trouble>);
+}
+
+/// Hands connections to one worker.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    connections: mpsc::UnboundedSender<(StdStream, SocketAddr)>,
+    open: Arc<AtomicUsize>,
+}
+
+/// What a worker serves its connections with.
+pub struct Desk<V, C> {
+    /// Answers requests.
+    pub service: Arc<V>,
+    /// Bounds of each connection.
+    pub limits: Limits,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts connections.
+    pub census: Arc<C>,
+    /// How far the listener is on its way out.
+    pub stages: Stages,
+    /// Held by each connection until it ended.
+    pub alive: Alive,
+}
+
+impl Worker {
+    /// A worker's inbox, and the future that serves what arrives there.
+    ///
+    /// The future ends when every clone of the inbox is gone; connections run on, each holding
+    /// the desk's [`Alive`]. The queue needs no bound of its own: the acceptor counts connections.
+    pub fn new<V: Service, C: Census>(desk: Desk<V, C>) -> (Self, impl Future<Output = ()>) {
+        let (sender, mut inbox) = mpsc::unbounded_channel();
+        let worker = Self {
+            connections: sender,
+            open: Arc::new(AtomicUsize::new(0)),
+        };
+        let open = Arc::clone(&worker.open);
+        let serving = async move {
+            while let Some((stream, remote)) = inbox.recv().await {
+                let open = Open(Arc::clone(&open));
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    desk.seat(stream, remote, open);
+                }
+            }
+        };
+        (worker, serving)
+    }
+
+    /// How many connections the worker has.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Hands over a connection.
+    pub(super) fn hand(&self, stream: StdStream, remote: SocketAddr) -> io::Result<()> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.connections.send((stream, remote)).map_err(|_| {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            io::Error::from(io::ErrorKind::BrokenPipe)
+        })
+    }
+}
+
+impl<V: Service, C: Census> Desk<V, C> {
+    fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open) {
+        let peer = Arc::new(self.service.peer(remote));
+        let serving = connection::serve(
+            stream,
+            Arc::clone(&self.service),
+            peer,
+            self.limits,
+            Arc::clone(&self.clock),
+            self.stages.clone(),
+        );
+        let counted = Counted {
+            census: Arc::clone(&self.census),
+            trouble: None,
+            _open: open,
+            _alive: self.alive.clone(),
+        };
+        self.census.opened();
+        tokio::spawn(async move {
+            let mut counted = counted;
+            counted.trouble = serving.await.err();
+        });
+    }
+}
+
+/// One of a worker's connections, from the hand-over on.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that is being served; counted as closed however it ends.
+struct Counted<C: Census> {
+    census: Arc<C>,
+    trouble: Option<Trouble>,
+    _open: Open,
+    _alive: Alive,
+}
+
+impl<C: Census> Drop for Counted<C> {
+    fn drop(&mut self) {
+        self.census.closed(self.trouble);
+    }
+}

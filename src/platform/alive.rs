@@ -1,0 +1,28 @@
+//! Knowing when everything that was started has ended.
+
+use std::convert::Infallible;
+
+use tokio::sync::mpsc;
+
+/// Held by whatever still runs; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Alive(
+    #[expect(dead_code, reason = "its existence is its use")] mpsc::Sender<Infallible>,
+);
+
+/// Waits for the last [`Alive`] to go.
+#[derive(Debug)]
+pub struct Ended(mpsc::Receiver<Infallible>);
+
+/// A pair of a handle to hold and the side that waits.
+pub fn alive() -> (Alive, Ended) {
+    let (sender, receiver) = mpsc::channel(1);
+    (Alive(sender), Ended(receiver))
+}
+
+impl Ended {
+    /// Waits until every [`Alive`] was dropped. Cancel safe.
+    pub async fn wait(&mut self) {
+        while self.0.recv().await.is_some() {}
+    }
+}
