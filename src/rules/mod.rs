@@ -14,3 +14,4 @@ pub mod policy;
 pub mod principal;
 pub mod route;
 pub mod time;
+pub mod units;
