@@ -8,6 +8,7 @@ pub mod api_key;
 pub mod bucket;
 pub mod credential;
 pub mod decision;
+pub mod feed;
 pub mod headers;
 pub mod path;
 pub mod policy;
