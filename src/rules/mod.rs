@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod credential;
 pub mod decision;
 pub mod feed;
+pub mod form;
 pub mod headers;
 pub mod path;
 pub mod policy;

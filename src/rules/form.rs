@@ -1,0 +1,225 @@
+//! Whether a request means one thing: its method, its target and host, its framing.
+//!
+//! The path itself is judged with the routes, in `rules::path`.
+
+use http::header::{self, HeaderMap};
+use http::{Method, Uri, Version};
+
+use crate::rules::decision::Reject;
+
+/// The parts of a well-formed request that routing looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form<'a> {
+    /// The host as the caller wrote it, with its port.
+    pub host: &'a str,
+    /// The path as the caller wrote it, without the query.
+    pub path: &'a str,
+}
+
+/// Judges a request's form.
+///
+/// `is_tunnel` says that a CONNECT is an HTTP/2 WebSocket (RFC 8441), the only kind let through.
+pub fn judge<'a>(
+    method: &Method,
+    uri: &'a Uri,
+    version: Version,
+    headers: &'a HeaderMap,
+    is_tunnel: bool,
+) -> Result<Form<'a>, Reject> {
+    if *method == Method::TRACE || (*method == Method::CONNECT && !is_tunnel) {
+        return malformed("the method is not proxied");
+    }
+    let host = judge_host(uri, version, headers)?;
+    if version <= Version::HTTP_11 {
+        judge_framing(version, headers)?;
+    }
+    let path = uri.path();
+    if !path.starts_with('/') {
+        return malformed("the target is not a path");
+    }
+    Ok(Form { host, path })
+}
+
+/// RFC 9112 §3.2: exactly one Host, and one that an absolute target agrees with.
+fn judge_host<'a>(
+    uri: &'a Uri,
+    version: Version,
+    headers: &'a HeaderMap,
+) -> Result<&'a str, Reject> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return malformed("there is more than one Host");
+    }
+    let host = match host {
+        Some(host) => match host.to_str() {
+            Ok(host) => Some(host),
+            Err(_) => return malformed("the Host is not a host"),
+        },
+        None => None,
+    };
+    if let Some(scheme) = uri.scheme_str()
+        && scheme != "http"
+        && scheme != "https"
+    {
+        return malformed("the target's scheme is not proxied");
+    }
+    let host = match (uri.authority(), host) {
+        (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(host) => {
+            return malformed("the Host disagrees with the target");
+        }
+        (Some(authority), None) if version > Version::HTTP_11 => authority.as_str(),
+        (_, Some(host)) => host,
+        (_, None) => return malformed("there is no Host"),
+    };
+    if is_host(host) {
+        Ok(host)
+    } else {
+        malformed("the Host is not a host")
+    }
+}
+
+/// Whether `host` is a name or an address with perhaps a port (RFC 3986 §3.2.2 and §3.2.3), and no
+/// user before it.
+fn is_host(host: &str) -> bool {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(literal) => {
+            let Some((address, rest)) = literal.split_once(']') else {
+                return false;
+            };
+            if address.is_empty()
+                || !address
+                    .bytes()
+                    .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+            {
+                return false;
+            }
+            match rest.strip_prefix(':') {
+                Some(port) => ("literal", port),
+                None if rest.is_empty() => ("literal", ""),
+                None => return false,
+            }
+        }
+        None => host.split_once(':').unwrap_or((host, "")),
+    };
+    !name.is_empty()
+        && name.bytes().all(
+            |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_'),
+        )
+        && port.len() <= 5
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What the HTTP library lets pass and an upstream might frame otherwise (RFC 9112 §6.1, §6.3).
+fn judge_framing(version: Version, headers: &HeaderMap) -> Result<(), Reject> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let plain = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !plain || codings.next().is_some() || version < Version::HTTP_11 {
+            return malformed("the Transfer-Encoding is not exactly chunked");
+        }
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        if !digits || lengths.any(|other| other != length) {
+            return malformed("the Content-Length is not one number");
+        }
+    }
+    Ok(())
+}
+
+fn malformed<T>(why: &'static str) -> Result<T, Reject> {
+    Err(Reject::RequestMalformed(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn verdict(method: &str, uri: &str, lines: &[(&str, &str)]) -> Result<String, Reject> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let uri: Uri = uri.parse().unwrap();
+        judge(&method, &uri, Version::HTTP_11, &headers, false)
+            .map(|form| format!("{} {}", form.host, form.path))
+    }
+
+    #[test]
+    fn plain_requests_are_well_formed() {
+        for host in [
+            "a",
+            "a.example:8080",
+            "[::1]",
+            "[::1]:80",
+            "127.0.0.1:1",
+            "A_b-c.",
+        ] {
+            assert_eq!(
+                verdict("GET", "/x?y", &[("host", host)]),
+                Ok(format!("{host} /x"))
+            );
+        }
+        let absolute = verdict("GET", "http://A:80/x", &[("host", "a:80")]);
+        assert_eq!(absolute, Ok("a:80 /x".to_owned()));
+    }
+
+    #[test]
+    fn ambiguous_requests_are_not() {
+        let h = ("host", "a");
+        for (method, uri, lines) in [
+            ("TRACE", "/", &[h][..]),
+            ("CONNECT", "a:80", &[h]),
+            ("GET", "/", &[]),
+            ("GET", "/", &[h, h]),
+            ("GET", "/", &[("host", "")]),
+            ("GET", "/", &[("host", "a b")]),
+            ("GET", "/", &[("host", "u@a")]),
+            ("GET", "/", &[("host", "a:b")]),
+            ("GET", "/", &[("host", "a,b")]),
+            ("GET", "/", &[("host", "a/b")]),
+            ("GET", "/", &[("host", "[::1")]),
+            ("GET", "/", &[("host", "[]")]),
+            ("GET", "/", &[("host", "[::1]x")]),
+            ("GET", "http://b/", &[h]),
+            ("GET", "http://u@a/", &[h]),
+            ("GET", "http://a/", &[]),
+            ("GET", "ftp://a/", &[h]),
+            ("OPTIONS", "*", &[h]),
+            ("GET", "/", &[h, ("transfer-encoding", "gzip, chunked")]),
+            (
+                "GET",
+                "/",
+                &[
+                    h,
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked"),
+                ],
+            ),
+            ("GET", "/", &[h, ("content-length", "+5")]),
+            ("GET", "/", &[h, ("content-length", "")]),
+            (
+                "GET",
+                "/",
+                &[h, ("content-length", "5"), ("content-length", "6")],
+            ),
+            ("GET", "/", &[h, ("content-length", "5, 5")]),
+        ] {
+            assert!(
+                matches!(
+                    verdict(method, uri, lines),
+                    Err(Reject::RequestMalformed(_))
+                ),
+                "{method} {uri} {lines:?}"
+            );
+        }
+    }
+}
