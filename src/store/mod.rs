@@ -1,9 +1,21 @@
 //! Records that outlive the process: load, swap, events.
 //!
 //! Knows no rules: it loads a record with its version, swaps records against their versions
-//! together with an event, and lists the events since an id.
+//! together with events, lists records, and lists the events since an id. What records mean, and
+//! what to do about a conflict, is judged by whoever calls.
+
+mod embedded;
+mod fault;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::platform::Clock;
+use crate::rules::time::Timestamp;
+
+use embedded::Embedded;
+pub use fault::{OpenError, StoreFault};
 
 /// Which store, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,4 +25,212 @@ pub enum Config {
         /// The folder; made, with mode 0700, where it is missing.
         path: PathBuf,
     },
+}
+
+/// What a record held when it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// Differs between any two states of the record, also if it was deleted in between.
+    pub version: u64,
+    /// The record.
+    pub value: Vec<u8>,
+}
+
+/// One record's part in a swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The record's key.
+    pub key: String,
+    /// The version it must still have; `None`: it must not exist.
+    pub expected: Option<u64>,
+    /// What it becomes; `None` deletes it.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A swap's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swapped {
+    /// Every write was made and is on disk. Whoever has followed the events up to `event` has
+    /// heard of it.
+    Committed {
+        /// The id of its last event.
+        event: u64,
+    },
+    /// A record had another version; nothing was written.
+    Conflict,
+}
+
+/// Something that happened to the store's records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Larger than that of any event before it.
+    pub id: u64,
+    /// When it was committed, by the clock of the process that did.
+    pub at: Timestamp,
+    /// What its swap said about it.
+    pub payload: Vec<u8>,
+}
+
+/// What happened since an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// The events, oldest first; none where there is a gap.
+    pub events: Vec<Event>,
+    /// Events since the id asked for are no longer kept, or the store has gone back behind it:
+    /// whatever was remembered must be dropped.
+    pub gap: bool,
+    /// Where to ask from next time.
+    pub last: u64,
+}
+
+/// A record in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The record's key.
+    pub key: String,
+    /// The record.
+    pub record: Versioned,
+}
+
+/// What a store does, for whoever measures it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// [`Store::load`].
+    Load,
+    /// [`Store::swap`].
+    Swap,
+    /// [`Store::events_since`].
+    Events,
+    /// [`Store::list`].
+    List,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 4] = [Self::Load, Self::Swap, Self::Events, Self::List];
+
+    /// The operation's name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Swap => "swap",
+            Self::Events => "events",
+            Self::List => "list",
+        }
+    }
+}
+
+/// Hears of every operation: which, how long it took, and whether the store did its part (a
+/// conflict is a success). Called on the caller's thread; it must not wait.
+pub type Observer = Arc<dyn Fn(Operation, Duration, bool) + Send + Sync>;
+
+/// How long a reading operation may take.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a swap may take: longer than it waits for another process to finish its own.
+const SWAP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Where records are kept.
+///
+/// Shared by every worker; each method may be called from any tokio runtime that has its timer
+/// enabled. Dropping the store waits for what the disk is doing, then closes the file.
+pub struct Store {
+    backend: Backend,
+    clock: Arc<dyn Clock>,
+    observer: Observer,
+}
+
+enum Backend {
+    Embedded(Embedded),
+}
+
+impl Store {
+    /// Opens the store, making it where there is none. Blocks on the disk.
+    pub fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        observer: Observer,
+    ) -> Result<Self, OpenError> {
+        let Config::Embedded { path } = config;
+        Ok(Self {
+            backend: Backend::Embedded(Embedded::open(path, Arc::clone(&clock))?),
+            clock,
+            observer,
+        })
+    }
+
+    /// Loads a record. Cancel safe.
+    pub async fn load(&self, key: &str) -> Result<Option<Versioned>, StoreFault> {
+        let Backend::Embedded(store) = &self.backend;
+        self.observed(Operation::Load, READ_DEADLINE, store.load(key))
+            .await
+    }
+
+    /// Makes every write and appends an event for each payload, or does nothing if a record does
+    /// not have the version expected of it. A key may be written once in a swap.
+    ///
+    /// Once this returns [`Swapped::Committed`], a crash cannot undo it. After a fault, or if the
+    /// future is dropped, the swap may have been made or not: load the records to know.
+    pub async fn swap(
+        &self,
+        writes: Vec<Write>,
+        payloads: Vec<Vec<u8>>,
+    ) -> Result<Swapped, StoreFault> {
+        let Backend::Embedded(store) = &self.backend;
+        self.observed(Operation::Swap, SWAP_DEADLINE, store.swap(writes, payloads))
+            .await
+    }
+
+    /// Lists at most `limit` events after the one with this id. Cancel safe.
+    ///
+    /// Costs one small read where nothing happened. To begin following from now on, ask since
+    /// `u64::MAX`: that is a gap, whose `last` is where the store is.
+    pub async fn events_since(&self, id: u64, limit: u32) -> Result<Events, StoreFault> {
+        let Backend::Embedded(store) = &self.backend;
+        self.observed(
+            Operation::Events,
+            READ_DEADLINE,
+            store.events_since(id, limit),
+        )
+        .await
+    }
+
+    /// Lists at most `limit` records whose keys begin with `prefix`, in the order of their keys,
+    /// from the first one after the key `after`. Cancel safe.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreFault> {
+        let Backend::Embedded(store) = &self.backend;
+        self.observed(
+            Operation::List,
+            READ_DEADLINE,
+            store.list(prefix, after, limit),
+        )
+        .await
+    }
+
+    async fn observed<T>(
+        &self,
+        operation: Operation,
+        deadline: Duration,
+        outcome: impl Future<Output = Result<T, StoreFault>>,
+    ) -> Result<T, StoreFault> {
+        let began = self.clock.monotonic();
+        let outcome = tokio::time::timeout(deadline, outcome)
+            .await
+            .unwrap_or_else(|_| Err(StoreFault::deadline(deadline)));
+        let took = self.clock.monotonic().since(began);
+        (self.observer)(operation, took, outcome.is_ok());
+        outcome
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Backend::Embedded(store) = &self.backend;
+        f.debug_tuple("Store").field(store).finish()
+    }
 }

@@ -1,0 +1,175 @@
+//! The reading thread: loads, listings and the events since an id.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
+
+use super::Answer;
+use crate::rules::time::Timestamp;
+use crate::store::{Event, Events, Listed, StoreFault, Versioned};
+
+/// One reading operation.
+pub(super) enum Job {
+    Load {
+        key: String,
+        answer: Answer<Option<Versioned>>,
+    },
+    EventsSince {
+        id: u64,
+        limit: u32,
+        answer: Answer<Events>,
+    },
+    List {
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+        answer: Answer<Vec<Listed>>,
+    },
+}
+
+/// Works off reading operations until the queue's owner is dropped.
+pub(super) fn run(connection: &Connection, jobs: &Receiver<Job>) -> rusqlite::Result<()> {
+    let mut reader = Reader::new(connection)?;
+    while let Ok(job) = jobs.recv() {
+        // Nobody may be waiting any more; then the outcome is dropped.
+        match job {
+            Job::Load { key, answer } => {
+                let _ = answer.send(reader.load(&key).map_err(fault));
+            }
+            Job::EventsSince { id, limit, answer } => {
+                let _ = answer.send(reader.events_since(id, limit).map_err(fault));
+            }
+            Job::List {
+                prefix,
+                after,
+                limit,
+                answer,
+            } => {
+                let listed = reader.list(&prefix, after.as_deref(), limit);
+                let _ = answer.send(listed.map_err(fault));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fault(error: rusqlite::Error) -> StoreFault {
+    StoreFault::database(Arc::new(error))
+}
+
+/// The statements, prepared once.
+struct Reader<'c> {
+    connection: &'c Connection,
+    load: Statement<'c>,
+    list: Statement<'c>,
+    feed: Statement<'c>,
+    events: Statement<'c>,
+}
+
+impl<'c> Reader<'c> {
+    fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            connection,
+            load: connection.prepare("SELECT version, value FROM records WHERE key = ?1")?,
+            list: connection.prepare(
+                "SELECT version, value, key FROM records WHERE key > ?1 ORDER BY key LIMIT ?2",
+            )?,
+            feed: connection.prepare("SELECT position, trimmed FROM feed")?,
+            events: connection
+                .prepare("SELECT id, at, payload FROM events WHERE id > ?1 ORDER BY id LIMIT ?2")?,
+        })
+    }
+
+    fn load(&mut self, key: &str) -> rusqlite::Result<Option<Versioned>> {
+        self.load.query_row([key], versioned).optional()
+    }
+
+    fn list(
+        &mut self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> rusqlite::Result<Vec<Listed>> {
+        let after = after.map_or(prefix, |after| after.max(prefix));
+        let mut listed = Vec::new();
+        let mut rows = self.list.query((after, limit))?;
+        while let Some(row) = rows.next()? {
+            let key: String = row.get(2)?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            let record = versioned(row)?;
+            listed.push(Listed { key, record });
+        }
+        Ok(listed)
+    }
+
+    fn events_since(&mut self, id: u64, limit: u32) -> rusqlite::Result<Events> {
+        if self.feed()?.position == id {
+            return Ok(Events {
+                events: Vec::new(),
+                gap: false,
+                last: id,
+            });
+        }
+        // One snapshot: events trimmed between two reads would be missed without a gap.
+        self.connection.execute_batch("BEGIN")?;
+        let events = self.events_in_snapshot(id, limit);
+        self.connection.execute_batch("COMMIT")?;
+        events
+    }
+
+    fn events_in_snapshot(&mut self, id: u64, limit: u32) -> rusqlite::Result<Events> {
+        let feed = self.feed()?;
+        if id < feed.trimmed || id > feed.position {
+            return Ok(Events {
+                events: Vec::new(),
+                gap: true,
+                last: feed.position,
+            });
+        }
+        let events = self
+            .events
+            .query_map((id, limit), |row| {
+                Ok(Event {
+                    id: row.get(0)?,
+                    at: Timestamp::from_nanoseconds(row.get(1)?),
+                    payload: row.get(2)?,
+                })
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let cut_short = events.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let last = match events.last() {
+            Some(event) if cut_short => event.id,
+            // Swaps without an event move the position too.
+            _ => feed.position,
+        };
+        Ok(Events {
+            events,
+            gap: false,
+            last,
+        })
+    }
+
+    fn feed(&mut self) -> rusqlite::Result<Feed> {
+        self.feed.query_row((), |row| {
+            Ok(Feed {
+                position: row.get(0)?,
+                trimmed: row.get(1)?,
+            })
+        })
+    }
+}
+
+struct Feed {
+    position: u64,
+    trimmed: u64,
+}
+
+fn versioned(row: &Row<'_>) -> rusqlite::Result<Versioned> {
+    Ok(Versioned {
+        version: row.get(0)?,
+        value: row.get(1)?,
+    })
+}

@@ -1,0 +1,158 @@
+//! How a store fails: while it is opened, and while it is used.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The store did not do what it was asked.
+///
+/// Opaque: nobody decides anything by its cause. It says nothing about the record asked for, so a
+/// caller must not take it for a record that is missing.
+#[derive(Clone, Debug)]
+pub struct StoreFault {
+    what: Box<str>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl StoreFault {
+    /// A record was loaded and cannot be read; `source` must not repeat what it holds.
+    pub fn unreadable(key: &str, source: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            what: format!("the record {key} cannot be read").into(),
+            source: Some(Arc::new(source)),
+        }
+    }
+
+    /// More is asked of the store than it can do.
+    pub(super) fn overloaded() -> Self {
+        Self::without_source("the store's queue is full")
+    }
+
+    /// A thread of the store has ended.
+    pub(super) fn stopped() -> Self {
+        Self::without_source("the store has stopped")
+    }
+
+    /// The store did not answer in time.
+    pub(super) fn deadline(deadline: Duration) -> Self {
+        Self::without_source(format!("the store did not answer within {deadline:?}"))
+    }
+
+    /// The database said no.
+    pub(super) fn database(source: Arc<rusqlite::Error>) -> Self {
+        Self {
+            what: "the store's database failed".into(),
+            source: Some(source),
+        }
+    }
+
+    fn without_source(what: impl Into<Box<str>>) -> Self {
+        Self {
+            what: what.into(),
+            source: None,
+        }
+    }
+}
+
+impl fmt::Display for StoreFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for StoreFault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}
+
+/// A store could not be opened; each message says what to do.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Its folder cannot be made or used.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Its file cannot be made, read or written.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is something else than a store.
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was made by a newer version.
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version of its layout.
+        found: i64,
+        /// The newest layout that is understood here.
+        known: i64,
+    },
+    /// The database could not be opened.
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The machine gave no thread.
+    Thread(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder { path, .. } => write!(
+                f,
+                "the store's folder {} cannot be used; name one in store.path that this user can write to",
+                path.display()
+            ),
+            Self::File { path, .. } => write!(
+                f,
+                "the store's file {} cannot be used; give it to the user that runs gatelet, with mode 0600",
+                path.display()
+            ),
+            Self::Foreign { path } => write!(
+                f,
+                "{} is not a gatelet store; move it away, or name another folder in store.path",
+                path.display()
+            ),
+            Self::Newer { path, found, known } => write!(
+                f,
+                "{} was made by a newer gatelet (layout {found}, this one knows {known}); run that version, or name another folder in store.path",
+                path.display()
+            ),
+            Self::Database { path, .. } => write!(
+                f,
+                "the store's file {} cannot be opened; see that its disk has room and is not read-only",
+                path.display()
+            ),
+            Self::Thread(_) => f.write_str("the machine gives the store no thread"),
+        }
+    }
+}
+
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Folder { source, .. } | Self::File { source, .. } | Self::Thread(source) => {
+                Some(source)
+            }
+            Self::Database { source, .. } => Some(source),
+            Self::Foreign { .. } | Self::Newer { .. } => None,
+        }
+    }
+}
