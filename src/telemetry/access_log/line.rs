@@ -1,0 +1,333 @@
+//! One request, as the access log tells it.
+//!
+//! Both forms are ASCII without control characters but the newline at the end, whatever a caller
+//! sent: nobody forges a line or a field, or speaks to the terminal that shows it.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Uri};
+
+use crate::rules::time::Timestamp;
+
+/// The longest path that is logged whole, in bytes: waiting lines are bounded in size as in number.
+const PATH_LIMIT: usize = 2_048;
+
+/// What is logged of a request. Filling it copies at most the path.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// When its head had arrived.
+    pub time: Timestamp,
+    /// Its `x-request-id`.
+    pub request_id: HeaderValue,
+    /// Whose it was, by the rules for trusted proxies.
+    pub client: IpAddr,
+    /// Its method.
+    pub method: Method,
+    /// The name of the route it matched.
+    pub route: Arc<str>,
+    /// Its path.
+    pub path: LoggedPath,
+    /// The status it was answered with; 499 if the caller went away before.
+    pub status: u16,
+    /// The `code` of the answer, where the answer is gatelet's own.
+    pub code: Option<&'static str>,
+    /// Who the caller proved to be.
+    pub subject: Option<Arc<str>>,
+    /// The id of the API key it proved to hold.
+    pub key_id: Option<Arc<str>>,
+    /// Bytes of its body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+    /// From its head to the end of its answer.
+    pub duration: Duration,
+    /// What of that the upstream took for the head of its answer; `None` if it was not asked.
+    pub upstream: Option<Duration>,
+}
+
+/// A path for the log: without its query, which may hold secrets, and cut where it is very long.
+///
+/// A copy, since a slice would keep its connection's buffer from being used again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedPath(Box<str>);
+
+impl From<&Uri> for LoggedPath {
+    fn from(uri: &Uri) -> Self {
+        let path = uri.path();
+        if path.len() <= PATH_LIMIT {
+            return Self(path.into());
+        }
+        let mut cut = PATH_LIMIT;
+        while !path.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        Self(format!("{}…", &path[..cut]).into())
+    }
+}
+
+/// A field's value, before it has a form.
+enum Value<'a> {
+    Absent,
+    Text(&'a str),
+    Number(u64),
+    Time(jiff::Timestamp),
+    Address(IpAddr),
+    Milliseconds(Duration),
+}
+
+impl Line {
+    /// Appends the line, as text or as one JSON object.
+    pub(super) fn write(&self, text: bool, out: &mut Vec<u8>) {
+        if text {
+            self.write_text(out);
+        } else {
+            self.write_json(out);
+        }
+        out.push(b'\n');
+    }
+
+    /// Every field, in the order in which both forms have them.
+    fn fields(&self, mut put: impl FnMut(&'static str, Value<'_>)) {
+        fn text(value: Option<&str>) -> Value<'_> {
+            value.map_or(Value::Absent, Value::Text)
+        }
+        // Cannot fall back: a timestamp's year is at most 2554, and jiff's calendar ends in 9999.
+        let time = jiff::Timestamp::from_nanosecond(self.time.nanoseconds().into());
+        put("time", Value::Time(time.unwrap_or_default()));
+        let request_id = String::from_utf8_lossy(self.request_id.as_bytes());
+        put("request_id", Value::Text(&request_id));
+        put("client", Value::Address(self.client));
+        put("method", Value::Text(self.method.as_str()));
+        put("route", Value::Text(&self.route));
+        put("path", Value::Text(&self.path.0));
+        put("status", Value::Number(self.status.into()));
+        put("code", text(self.code));
+        put("subject", text(self.subject.as_deref()));
+        put("key_id", text(self.key_id.as_deref()));
+        put("bytes_in", Value::Number(self.bytes_in));
+        put("bytes_out", Value::Number(self.bytes_out));
+        put("duration_ms", Value::Milliseconds(self.duration));
+        let upstream = self.upstream.map_or(Value::Absent, Value::Milliseconds);
+        put("upstream_ms", upstream);
+    }
+
+    /// One object; what is absent is null, so that every line has every field.
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let mut separator = b'{';
+        self.fields(|name, value| {
+            out.push(separator);
+            separator = b',';
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            match value {
+                Value::Absent => out.extend_from_slice(b"null"),
+                Value::Text(text) => push_quoted(text, out),
+                Value::Number(number) => push(format_args!("{number}"), out),
+                Value::Time(time) => push(format_args!("\"{time:.3}\""), out),
+                Value::Address(address) => push(format_args!("\"{address}\""), out),
+                Value::Milliseconds(duration) => push_milliseconds(duration, out),
+            }
+        });
+        out.push(b'}');
+    }
+
+    /// `name=value` pairs; what is absent is `-`, and what could be misread is quoted.
+    fn write_text(&self, out: &mut Vec<u8>) {
+        let mut first = true;
+        self.fields(|name, value| {
+            if !first {
+                out.push(b' ');
+            }
+            first = false;
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'=');
+            match value {
+                Value::Absent => out.push(b'-'),
+                Value::Text(text) if is_plain(text) => out.extend_from_slice(text.as_bytes()),
+                Value::Text(text) => push_quoted(text, out),
+                Value::Number(number) => push(format_args!("{number}"), out),
+                Value::Time(time) => push(format_args!("{time:.3}"), out),
+                Value::Address(address) => push(format_args!("{address}"), out),
+                Value::Milliseconds(duration) => push_milliseconds(duration, out),
+            }
+        });
+    }
+}
+
+/// Whether the text needs no quotes: visible ASCII that ends no pair, and not what means "absent".
+fn is_plain(text: &str) -> bool {
+    let plain = |byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'=' | b'\\');
+    !text.is_empty() && text != "-" && text.bytes().all(plain)
+}
+
+/// Appends the text as a JSON string in ASCII; all that is not visible ASCII is escaped.
+fn push_quoted(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for character in text.chars() {
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            ' '..='~' => out.push(character as u8),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    push(format_args!("\\u{unit:04x}"), out);
+                }
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+fn push_milliseconds(duration: Duration, out: &mut Vec<u8>) {
+    let microseconds = duration.as_micros();
+    let (whole, rest) = (microseconds / 1_000, microseconds % 1_000);
+    push(format_args!("{whole}.{rest:03}"), out);
+}
+
+fn push(arguments: std::fmt::Arguments<'_>, out: &mut Vec<u8>) {
+    // Writing to a vector cannot fail.
+    let _ = out.write_fmt(arguments);
+}
+
+#[cfg(test)]
+impl Line {
+    /// A line with every field present.
+    pub(super) fn sample() -> Self {
+        Self {
+            time: Timestamp::from_nanoseconds(1_767_225_600_012_999_999),
+            request_id: HeaderValue::from_static("0b1f"),
+            client: IpAddr::from([192, 0, 2, 1]),
+            method: Method::GET,
+            route: "portfolio".into(),
+            path: LoggedPath::from(&Uri::from_static("/api/v1/portfolio?key=secret")),
+            status: 200,
+            code: Some("rate_limited"),
+            subject: Some("0xAb".into()),
+            key_id: Some("static:ci".into()),
+            bytes_in: 3,
+            bytes_out: 140,
+            duration: Duration::from_nanos(12_345_678),
+            upstream: Some(Duration::from_micros(50)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(line: &Line, text: bool) -> String {
+        let mut out = Vec::new();
+        line.write(text, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn bare() -> Line {
+        Line {
+            code: None,
+            subject: None,
+            key_id: None,
+            upstream: None,
+            ..Line::sample()
+        }
+    }
+
+    #[test]
+    fn json_has_exactly_the_fields_of_the_contract() {
+        assert_eq!(
+            written(&Line::sample(), false),
+            concat!(
+                r#"{"time":"2026-01-01T00:00:00.012Z","request_id":"0b1f","client":"192.0.2.1","#,
+                r#""method":"GET","route":"portfolio","path":"/api/v1/portfolio","status":200,"#,
+                r#""code":"rate_limited","subject":"0xAb","key_id":"static:ci","bytes_in":3,"#,
+                r#""bytes_out":140,"duration_ms":12.345,"upstream_ms":0.050}"#,
+                "\n",
+            )
+        );
+        let bare = written(&bare(), false);
+        for absent in ["code", "subject", "key_id", "upstream_ms"] {
+            assert!(bare.contains(&format!("\"{absent}\":null")), "{bare}");
+        }
+    }
+
+    #[test]
+    fn text_has_the_same_fields() {
+        assert_eq!(
+            written(&bare(), true),
+            concat!(
+                "time=2026-01-01T00:00:00.012Z request_id=0b1f client=192.0.2.1 method=GET ",
+                "route=portfolio path=/api/v1/portfolio status=200 code=- subject=- key_id=- ",
+                "bytes_in=3 bytes_out=140 duration_ms=12.345 upstream_ms=-\n",
+            )
+        );
+    }
+
+    #[test]
+    fn nothing_a_caller_sends_forges_a_line_or_a_field() {
+        let line = Line {
+            subject: Some("a\nb\" status=200 \u{1b}[2J é \u{1f600}".into()),
+            key_id: Some("-".into()),
+            route: "".into(),
+            ..Line::sample()
+        };
+        let text = written(&line, true);
+        assert!(text.contains(concat!(
+            r#"subject="a\u000ab\" status=200 \u001b[2J \u00e9 \ud83d\ude00" "#,
+            r#"key_id="-" "#
+        )));
+        assert!(text.contains(r#" route="" "#));
+        let json: serde_json::Value = serde_json::from_str(&written(&line, false)).unwrap();
+        assert_eq!(json["subject"], line.subject.as_deref().unwrap());
+    }
+
+    #[test]
+    fn a_request_id_that_is_not_text_is_replaced() {
+        let line = Line {
+            request_id: HeaderValue::from_bytes(b"a\xff").unwrap(),
+            ..Line::sample()
+        };
+        assert!(written(&line, true).contains(r#"request_id="a\ufffd" "#));
+    }
+
+    #[test]
+    fn a_path_is_without_its_query_and_never_very_long() {
+        let path = |uri: &str| LoggedPath::from(&uri.parse::<Uri>().unwrap()).0;
+        assert_eq!(&*path("/a%20b?token=secret"), "/a%20b");
+        assert_eq!(&*path("http://example.com?token=secret"), "/");
+        let long = format!("/{}", "x".repeat(3_000));
+        assert_eq!(path(&long).len(), PATH_LIMIT + "…".len());
+        assert!(path(&long).ends_with('…'));
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_one_line_of_visible_ascii(
+            subject in any::<String>(),
+            route in any::<String>(),
+            id in prop::collection::vec(32_u8.., 0..20),
+            text: bool,
+        ) {
+            let request_id = HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static(""));
+            let line = Line {
+                subject: Some(subject.clone().into()),
+                route: route.into(),
+                request_id,
+                ..Line::sample()
+            };
+            let written = written(&line, text);
+            let (line, end) = written.split_at(written.len() - 1);
+            prop_assert_eq!(end, "\n");
+            prop_assert!(line.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            if !text {
+                let json: serde_json::Value = serde_json::from_str(line).unwrap();
+                prop_assert_eq!(json["subject"].as_str(), Some(subject.as_str()));
+            }
+        }
+    }
+}
