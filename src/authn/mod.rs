@@ -1,5 +1,7 @@
 //! Credentials become principals here.
 
+pub mod keyring;
+
 use http::HeaderName;
 
 use crate::rules::api_key::{Pepper, StaticKey};
