@@ -1,6 +1,8 @@
 //! Credentials become principals here.
 
+pub mod api_key;
 pub mod keyring;
+pub mod standing;
 
 use http::HeaderName;
 

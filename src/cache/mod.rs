@@ -1,5 +1,6 @@
 //! What the store said, remembered: hits, misses, and what makes them forgotten.
 
+pub mod feed;
 pub mod verdicts;
 
 use std::time::Duration;

@@ -1,9 +1,23 @@
 //! The request path: judge the form, match, authenticate, admit, forward, relay.
 
+mod admission;
+mod body;
+mod cors;
+mod exchange;
+mod peer;
+mod rewrite;
+mod serve;
+mod snapshot;
+
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use ipnet::IpNet;
+
+pub use body::{AnswerBody, Cut};
+pub use peer::Peer;
+pub use serve::{Core, Gateway};
+pub use snapshot::{Snapshot, Unservable};
 
 use crate::rules::bucket::Rate;
 use crate::rules::credential::Kinds;

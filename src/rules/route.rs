@@ -1,4 +1,22 @@
 //! Which route a request's path, host and method choose.
+//!
+//! Pure. The path is chosen first and the method second, so that a method no route of the path
+//! takes is refused and never falls through to a wider route with a weaker requirement. What a
+//! path can be taken for is judged in [`path`](super::path); what a route requires in
+//! [`policy`](super::policy).
+
+use std::collections::HashMap;
+
+use http::Method;
+
+use crate::rules::path::{self, BadPath, Form};
+
+pub mod escapes;
+#[cfg(test)]
+mod tests;
+mod trie;
+
+use trie::{Case, Choice, Hit, Trie};
 
 /// How paths are matched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +41,338 @@ pub struct Pattern {
 pub enum PathPattern {
     /// Exactly this path.
     Exact(Box<str>),
-    /// This path and everything below it, by whole segments.
+    /// This path and everything below it, by whole segments; a trailing slash makes no
+    /// difference.
     Prefix(Box<str>),
+}
+
+impl PathPattern {
+    fn is_exact(&self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+
+    /// The path as it is stored and compared.
+    fn normal(&self, options: MatchOptions) -> String {
+        let (text, keep_slash) = match self {
+            Self::Exact(text) => (text, !options.ignore_trailing_slash),
+            Self::Prefix(text) => (text, false),
+        };
+        let text = if keep_slash {
+            text
+        } else {
+            without_slash(text)
+        };
+        if options.ignore_case {
+            text.to_ascii_lowercase()
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// The path without a slash at its end; the root stays as it is.
+fn without_slash(path: &str) -> &str {
+    match path.strip_suffix('/') {
+        Some("") | None => path,
+        Some(rest) => rest,
+    }
+}
+
+/// The segments of a path that begins with `/`; the root has none.
+fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let rest = path.get(1..).unwrap_or_default();
+    let count = if rest.is_empty() { 0 } else { usize::MAX };
+    rest.split(|&byte| byte == b'/').take(count)
+}
+
+/// Two routes of which neither beats the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tie {
+    /// The place of the earlier route.
+    pub first: usize,
+    /// The place of the later one.
+    pub second: usize,
+}
+
+/// All routes of one host and path, among which the method chooses.
+#[derive(Debug)]
+pub struct PathGroup {
+    named: Vec<(Method, usize)>,
+    any: Option<usize>,
+    allow: Box<str>,
+}
+
+impl PathGroup {
+    /// The place of the route that takes the method; a route that names it beats one that takes
+    /// every method.
+    ///
+    /// Where none takes it, the methods that are taken, as `Allow` lists them (RFC 9110 §10.2.1).
+    pub fn pick(&self, method: &Method) -> Result<usize, &str> {
+        self.named
+            .iter()
+            .find_map(|(own, route)| (own == method).then_some(*route))
+            .or(self.any)
+            .ok_or(&self.allow)
+    }
+
+    /// Adds a route, and reports those it ties with.
+    fn add(&mut self, route: usize, methods: &[Method], ties: &mut Vec<Tie>) {
+        let mut tie = |first| {
+            ties.push(Tie {
+                first,
+                second: route,
+            });
+        };
+        if methods.is_empty() {
+            match self.any {
+                Some(first) => tie(first),
+                None => self.any = Some(route),
+            }
+            return;
+        }
+        let mut reported = Vec::new();
+        for method in methods {
+            let taken = self.named.iter().find(|(own, _)| own == method);
+            match taken {
+                Some((_, first)) if *first == route || reported.contains(first) => {}
+                Some((_, first)) => {
+                    tie(*first);
+                    reported.push(*first);
+                }
+                None => self.named.push((method.clone(), route)),
+            }
+        }
+    }
+}
+
+/// What a request's path and host chose.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'t> {
+    /// The routes among which the method chooses.
+    pub group: &'t PathGroup,
+    /// The path holds a `%2f`, which is refused unless the chosen route allows it.
+    pub encoded_slash: bool,
+}
+
+/// Every route, by host and path.
+#[derive(Debug)]
+pub struct RouteTable {
+    groups: Vec<PathGroup>,
+    /// Routes that name a host, sorted by it.
+    sites: Vec<(Box<str>, Site)>,
+    /// Routes of any host.
+    everywhere: Site,
+    options: MatchOptions,
+    /// A pattern holds an upper-case letter, so that folding changes more than the request.
+    upper: bool,
+}
+
+/// The patterns of one host.
+#[derive(Debug)]
+struct Site {
+    /// As written; as folded where case is ignored.
+    own: Trie,
+    /// In lower case.
+    folded: Trie,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self {
+            own: Trie::new(),
+            folded: Trie::new(),
+        }
+    }
+
+    fn walk(&self, path: &[u8], trie: Which) -> Option<Hit> {
+        match trie {
+            Which::Own(case) => self.own.walk(segments(path), case),
+            Which::Folded => self.folded.walk(segments(path), Case::Folded),
+        }
+    }
+}
+
+/// Under which spelling a path is looked up.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    /// The one that the options ask for.
+    Own(Case),
+    /// Lower case.
+    Folded,
+}
+
+impl RouteTable {
+    /// Builds the table; a route's place in `routes` is its number.
+    ///
+    /// Fails with all ties: the same host, the same path under `options`, and a method that both
+    /// take. Of several routes that tie with each other, each is paired with the first.
+    pub fn build<'a>(
+        routes: impl IntoIterator<Item = (&'a Pattern, &'a [Method])>,
+        options: MatchOptions,
+    ) -> Result<Self, Vec<Tie>> {
+        let mut table = Self {
+            groups: Vec::new(),
+            sites: Vec::new(),
+            everywhere: Site::new(),
+            options,
+            upper: false,
+        };
+        let mut known = HashMap::new();
+        let mut ties = Vec::new();
+        for (route, (pattern, methods)) in routes.into_iter().enumerate() {
+            let host = pattern
+                .host
+                .as_deref()
+                .map(|host| bare_host(host).to_ascii_lowercase());
+            let path = pattern.path.normal(options);
+            let exact = pattern.path.is_exact();
+            let group = *known
+                .entry((host.clone(), exact, path.clone()))
+                .or_insert_with(|| table.insert(host, exact, &path));
+            table.groups[group].add(route, methods, &mut ties);
+        }
+        if !ties.is_empty() {
+            return Err(ties);
+        }
+        for group in &mut table.groups {
+            let names: Vec<&str> = group
+                .named
+                .iter()
+                .map(|(method, _)| method.as_str())
+                .collect();
+            group.allow = names.join(", ").into();
+        }
+        Ok(table)
+    }
+
+    /// Makes room for a path that was not there yet, and says in which place.
+    fn insert(&mut self, host: Option<String>, exact: bool, path: &str) -> usize {
+        let group = self.groups.len();
+        self.groups.push(PathGroup {
+            named: Vec::new(),
+            any: None,
+            allow: Box::default(),
+        });
+        let lower = path.to_ascii_lowercase();
+        self.upper |= lower != path;
+        let site = match host {
+            None => &mut self.everywhere,
+            Some(host) => {
+                let search = self.sites.binary_search_by(|(own, _)| (**own).cmp(&host));
+                let place = search.unwrap_or_else(|place| {
+                    self.sites.insert(place, (host.into(), Site::new()));
+                    place
+                });
+                &mut self.sites[place].1
+            }
+        };
+        site.own.insert(segments(path.as_bytes()), exact, group);
+        site.folded.insert(segments(lower.as_bytes()), exact, group);
+        group
+    }
+
+    /// Finds the routes of a path, given as the caller sent it but for its query.
+    ///
+    /// `host` is the value of `Host` or `:authority`, with or without a port. `None` where no
+    /// route covers the path. An error where another reading of the path chooses other routes
+    /// than gatelet's: the upstream would serve what was not asked for here.
+    pub fn find(&self, host: &str, raw_path: &str) -> Result<Option<Found<'_>>, BadPath> {
+        let raw = raw_path.as_bytes();
+        let site = self.site(host);
+        let (choice, encoded_slash) = match path::scan(raw)? {
+            Form::Plain { upper } => (self.choose(site, raw, upper)?, false),
+            Form::Strange => (
+                path::agree(raw, |reading| self.choose(site, reading, true))?,
+                path::has_encoded_slash(raw),
+            ),
+        };
+        Ok(choice.map(|group| Found {
+            group: &self.groups[group],
+            encoded_slash,
+        }))
+    }
+
+    /// The routes that name this host.
+    fn site(&self, host: &str) -> Option<&Site> {
+        if self.sites.is_empty() {
+            return None;
+        }
+        let host = bare_host(host)
+            .bytes()
+            .map(|byte| byte.to_ascii_lowercase());
+        self.sites
+            .binary_search_by(|(own, _)| own.bytes().cmp(host.clone()))
+            .ok()
+            .map(|place| &self.sites[place].1)
+    }
+
+    /// The group that one reading chooses; in any case, and without its trailing slash, it must
+    /// choose the same.
+    fn choose(
+        &self,
+        site: Option<&Site>,
+        path: &[u8],
+        upper: bool,
+    ) -> Result<Option<usize>, BadPath> {
+        let mut trimmed = path;
+        while let [rest @ .., b'/'] = trimmed
+            && !rest.is_empty()
+        {
+            trimmed = rest;
+        }
+        let one_less = path.strip_suffix(b"/").filter(|rest| !rest.is_empty());
+        let path = match one_less {
+            Some(rest) if self.options.ignore_trailing_slash => rest,
+            _ => path,
+        };
+        let case = if self.options.ignore_case {
+            Case::Folded
+        } else {
+            Case::Exact
+        };
+        let fold = !self.options.ignore_case && (upper || self.upper);
+
+        let own = self.look_up(site, path, Which::Own(case));
+        let choice = own.map(|hit| hit.choice);
+        let differs = |path, which| self.look_up(site, path, which).map(|hit| hit.choice) != choice;
+        if fold && differs(path, Which::Folded) {
+            return Err(BadPath::Malformed(
+                "the path is another route's in another case",
+            ));
+        }
+        // A pattern that is written with its slash says that it matters.
+        let spelled_out = own.is_some_and(|hit| hit.exact) && path.ends_with(b"/");
+        if trimmed.len() < path.len()
+            && !spelled_out
+            && (differs(trimmed, Which::Own(case)) || (fold && differs(trimmed, Which::Folded)))
+        {
+            return Err(BadPath::Malformed(
+                "the path is another route's without its trailing slash",
+            ));
+        }
+        match choice {
+            None => Ok(None),
+            Some(Choice::Group(group)) => Ok(Some(group)),
+            Some(Choice::Torn) => Err(BadPath::Malformed("the path is two routes' at once")),
+        }
+    }
+
+    /// A host's own patterns beat those of any host.
+    fn look_up(&self, site: Option<&Site>, path: &[u8], which: Which) -> Option<Hit> {
+        site.and_then(|site| site.walk(path, which))
+            .or_else(|| self.everywhere.walk(path, which))
+    }
+}
+
+/// A host without its port, the dot that may end it, and the brackets of an IPv6 address.
+fn bare_host(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').map_or(rest, |(address, _)| address);
+    }
+    let name = match host.split_once(':') {
+        // More than one colon and no brackets: an address, as a pattern may be written.
+        Some((name, port)) if !port.contains(':') => name,
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name)
 }

@@ -25,7 +25,7 @@ pub use series::{RouteSeries, RouteShard, UpstreamSeries, UpstreamShard, WorkerS
 use series::{Shards, StoreSeries};
 
 /// The route label of requests that matched no route.
-const UNMATCHED: &str = "none";
+pub const UNMATCHED: &str = "none";
 
 /// The metrics of one running sidecar. Clones count into the same series.
 #[derive(Clone, Debug)]

@@ -1,0 +1,324 @@
+//! API keys on the request path: from presented bytes to a proven [`Key`].
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use http::{HeaderName, HeaderValue};
+
+use crate::authn::keyring::Keyring;
+use crate::authn::Config;
+use crate::cache::feed::Freshness;
+use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
+use crate::limits::FailedAuthentications;
+use crate::platform::Monotonic;
+use crate::rules::api_key::{Digest, Pepper, Record, Shape, StaticKey, shape};
+use crate::rules::bucket::Rate;
+use crate::rules::decision::{Fault, Refusal, Reject};
+use crate::rules::headers::encoded_value;
+use crate::rules::principal::Scopes;
+use crate::rules::time::Timestamp;
+use crate::telemetry::metrics::{Cache, CacheResult, WorkerShard};
+
+/// Shorter secrets were never minted and are refused by an import: not worth a look-up.
+const SHORTEST_STORED: usize = 20;
+
+/// A genuine API key, with all that a request needs of it made once.
+#[derive(Debug)]
+pub struct Key {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its owner, or its name where it has none.
+    pub subject: Arc<str>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The rate its holder may reach, over all routes.
+    pub rate_limit: Option<Rate>,
+    /// [`Key::id`] as a header value.
+    pub id_value: HeaderValue,
+    /// [`Key::subject`] as a header value.
+    pub subject_value: HeaderValue,
+    /// Its owner as a header value.
+    pub owner_value: Option<HeaderValue>,
+    /// [`Key::scopes`] as a header value; `None` where it has none.
+    pub scopes_value: Option<HeaderValue>,
+    digest: Digest,
+    good_until: Option<Timestamp>,
+    revoked: bool,
+    /// The store vouches for it: what it says grows stale.
+    stored: bool,
+}
+
+impl Key {
+    fn from_static(key: &StaticKey, digest: Digest) -> Self {
+        Self::new(
+            &format!("static:{}", key.name),
+            &key.name,
+            key.owner.as_deref(),
+            &key.scopes,
+            Grant {
+                digest,
+                good_until: key.expires_at,
+                revoked: false,
+                stored: false,
+                rate_limit: key.rate_limit,
+            },
+        )
+    }
+
+    fn from_record(record: &Record, digest: Digest) -> Self {
+        Self::new(
+            &record.id,
+            &record.name,
+            record.owner.as_deref(),
+            &record.scopes,
+            Grant {
+                digest,
+                good_until: record.good_until(&digest),
+                revoked: record.revoked_at.is_some(),
+                stored: true,
+                rate_limit: record.rate_limit,
+            },
+        )
+    }
+
+    fn new(id: &str, name: &str, owner: Option<&str>, scopes: &Scopes, grant: Grant) -> Self {
+        let subject = owner.unwrap_or(name);
+        Self {
+            id: id.into(),
+            subject: subject.into(),
+            scopes: scopes.clone(),
+            rate_limit: grant.rate_limit,
+            id_value: encoded_value(id),
+            subject_value: encoded_value(subject),
+            owner_value: owner.map(encoded_value),
+            scopes_value: (!scopes.is_empty()).then(|| encoded_value(&scopes.joined())),
+            digest: grant.digest,
+            good_until: grant.good_until,
+            revoked: grant.revoked,
+            stored: grant.stored,
+        }
+    }
+
+    /// Whether the key may be used now. Expired and revoked look alike outside.
+    pub fn judge(&self, now: Timestamp) -> Result<(), Reject> {
+        if self.revoked || self.good_until.is_some_and(|end| end <= now) {
+            Err(Reject::ApiKeyInvalid)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// From when the key is refused, if nothing else happens to it.
+    pub(super) fn good_until(&self) -> Option<Timestamp> {
+        self.good_until
+    }
+}
+
+/// The part of a key that differs between the configuration's and the store's.
+struct Grant {
+    digest: Digest,
+    good_until: Option<Timestamp>,
+    revoked: bool,
+    stored: bool,
+    rate_limit: Option<Rate>,
+}
+
+/// What is known of a presented secret.
+#[derive(Debug)]
+pub enum Sought {
+    /// It is a key's, good or not any more.
+    Genuine(Arc<Key>),
+    /// It is no key's.
+    Unknown {
+        /// It was counted as a failure already, because the store was asked.
+        counted: bool,
+    },
+}
+
+/// Keys in the store, as the request path sees them. Outlives reloads.
+pub struct StoredKeys {
+    keyring: Arc<Keyring>,
+    verdicts: Arc<Verdicts<Key>>,
+    freshness: Arc<Freshness>,
+}
+
+impl StoredKeys {
+    /// The keys of `keyring`, remembered in `verdicts` for as long as `freshness` vouches for it.
+    pub fn new(
+        keyring: Arc<Keyring>,
+        verdicts: Arc<Verdicts<Key>>,
+        freshness: Arc<Freshness>,
+    ) -> Self {
+        Self {
+            keyring,
+            verdicts,
+            freshness,
+        }
+    }
+
+    async fn load(&self, digest: Digest) -> Result<Option<Arc<Key>>, LoadFailed> {
+        let keyring = Arc::clone(&self.keyring);
+        let load = move || async move {
+            match keyring.lookup(&digest).await {
+                Ok(record) => Ok(record.map(|record| Key::from_record(&record, digest))),
+                Err(fault) => {
+                    tracing::warn!(error = %Chain(&fault), "looking up an API key failed");
+                    Err(LoadFailed)
+                }
+            }
+        };
+        self.verdicts.load(digest, load).await
+    }
+}
+
+/// An error with its causes, on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Recognises API keys under one configuration.
+pub struct ApiKeys {
+    headers: Vec<HeaderName>,
+    bearer: bool,
+    prefix: Box<str>,
+    pepper: Option<Pepper>,
+    statics: HashMap<Digest, Arc<Key>, RandomState>,
+    stored: Option<Arc<StoredKeys>>,
+    failures: Arc<FailedAuthentications>,
+}
+
+impl ApiKeys {
+    /// Recognises the static keys of `config` and those `stored`.
+    pub fn new(
+        config: &Config,
+        stored: Option<Arc<StoredKeys>>,
+        failures: Arc<FailedAuthentications>,
+    ) -> Self {
+        let statics = config.statics.iter().map(|key| {
+            // Under one form with the stored ones, so that a request is digested once.
+            let digest = key.sha256.keyed(config.pepper.as_ref());
+            (digest, Arc::new(Key::from_static(key, digest)))
+        });
+        Self {
+            headers: config.headers.clone(),
+            bearer: config.bearer,
+            prefix: config.prefix.clone(),
+            pepper: config.pepper.clone(),
+            statics: statics.collect(),
+            stored,
+            failures,
+        }
+    }
+
+    /// The headers that carry a key.
+    pub fn headers(&self) -> &[HeaderName] {
+        &self.headers
+    }
+
+    /// Whether `Authorization: Bearer` carries one too.
+    pub fn read_bearer(&self) -> bool {
+        self.bearer
+    }
+
+    /// Whether these bytes have the shape of a minted key, whatever they are worth.
+    pub fn is_minted(&self, secret: &[u8]) -> bool {
+        matches!(shape(&self.prefix, secret), Shape::Minted)
+    }
+
+    /// Finds out whether these bytes are a key's.
+    ///
+    /// A look-up in the store is counted against `client` before it is made, and taken back if
+    /// it shows that the client did nothing wrong.
+    pub async fn seek(
+        &self,
+        secret: &[u8],
+        client: IpAddr,
+        now: Monotonic,
+        metrics: &WorkerShard,
+    ) -> Result<Sought, Refusal> {
+        let unknown = Ok(Sought::Unknown { counted: false });
+        if matches!(shape(&self.prefix, secret), Shape::Garbled) {
+            return unknown;
+        }
+        let digest = Digest::of(secret).keyed(self.pepper.as_ref());
+        if let Some(key) = self.statics.get(&digest) {
+            return Ok(Sought::Genuine(Arc::clone(key)));
+        }
+        let Some(stored) = &self.stored else {
+            return unknown;
+        };
+        if secret.len() < SHORTEST_STORED {
+            return unknown;
+        }
+        let known = stored.verdicts.known(&digest);
+        let result = match &known {
+            Known::Value(_) => CacheResult::Hit,
+            Known::Nothing => CacheResult::Negative,
+            Known::Unasked => CacheResult::Miss,
+        };
+        metrics.cache(Cache::ApiKey, result);
+        if !matches!(known, Known::Unasked) && !stored.freshness.vouches(now) {
+            return Err(Fault::StoreUnavailable.into());
+        }
+        match known {
+            Known::Value(key) => Ok(Sought::Genuine(key)),
+            Known::Nothing => unknown,
+            Known::Unasked => {
+                self.count(client, now)?;
+                match stored.load(digest).await {
+                    Ok(Some(key)) => {
+                        self.failures.refund(client);
+                        Ok(Sought::Genuine(key))
+                    }
+                    Ok(None) => Ok(Sought::Unknown { counted: true }),
+                    Err(LoadFailed) => {
+                        self.failures.refund(client);
+                        Err(Fault::StoreUnavailable.into())
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts an unknown credential against `client`; a reject past the limit.
+    pub fn count(&self, client: IpAddr, now: Monotonic) -> Result<(), Reject> {
+        self.failures
+            .charge(client, now)
+            .map_err(|retry_after| Reject::RateLimited { retry_after })
+    }
+
+    /// Whether a key that was let in may stay: it is judged as if it were presented anew.
+    pub(super) async fn still_stands(&self, key: &Key, wall: Timestamp, now: Monotonic) -> bool {
+        if let Some(key) = self.statics.get(&key.digest) {
+            return key.judge(wall).is_ok();
+        }
+        let Some(stored) = self.stored.as_ref().filter(|_| key.stored) else {
+            return false;
+        };
+        if !stored.freshness.vouches(now) {
+            return false;
+        }
+        let known = match stored.verdicts.known(&key.digest) {
+            Known::Value(key) => Some(key),
+            Known::Nothing => None,
+            Known::Unasked => match stored.load(key.digest).await {
+                Ok(key) => key,
+                // Not known to be bad, and still vouched for: the next look will tell.
+                Err(LoadFailed) => return key.judge(wall).is_ok(),
+            },
+        };
+        known.is_some_and(|key| key.judge(wall).is_ok())
+    }
+}

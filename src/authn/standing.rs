@@ -1,0 +1,45 @@
+//! Whether a caller that was let in may stay, while its stream or tunnel is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authn::api_key::{ApiKeys, Key};
+use crate::cache::feed::Pulse;
+use crate::platform::Platform;
+
+/// The longest wait between two looks: the wall clock may step meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Waits until `key` is refused: it expired, was revoked, or nobody vouches for it any more.
+///
+/// `keys` is asked for those in force at each look, since a reload replaces them. Cancel safe.
+pub async fn ended(
+    key: Arc<Key>,
+    keys: impl Fn() -> Arc<ApiKeys> + Send,
+    pulse: Pulse,
+    platform: Platform,
+) {
+    let mut beats = pulse.listen();
+    loop {
+        let wall = platform.clock.now();
+        let in_force = keys();
+        if !in_force
+            .still_stands(&key, wall, platform.clock.monotonic())
+            .await
+        {
+            return;
+        }
+        let left = key
+            .good_until()
+            .map_or(LONGEST_WAIT, |end| end.since(wall).min(LONGEST_WAIT));
+        tokio::select! {
+            () = tokio::time::sleep(left) => {}
+            heard = beats.changed() => {
+                if heard.is_err() {
+                    // Nobody can tell of a revocation any more.
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Following what happens in the store, and knowing how long ago it was last heard from.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::platform::{Clock, Monotonic};
+use crate::rules::feed::Change;
+use crate::store::{Store, StoreFault};
+use crate::telemetry::metrics::Metrics;
+
+use super::verdicts::Verdicts;
+
+/// How often the store is asked for news: a change holds here well within a second.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// The most events taken at once.
+const BATCH: u32 = 1000;
+
+/// When the store was last heard from. Verdicts that came from it are believed for so long after.
+#[derive(Debug)]
+pub struct Freshness {
+    heard: AtomicU64,
+    max_staleness: Duration,
+}
+
+impl Freshness {
+    /// Heard from now, and believed for `max_staleness` after each time.
+    pub fn new(max_staleness: Duration, now: Monotonic) -> Self {
+        let freshness = Self {
+            heard: AtomicU64::new(0),
+            max_staleness,
+        };
+        freshness.hear(now);
+        freshness
+    }
+
+    /// Whether what the store said may be believed now.
+    pub fn vouches(&self, now: Monotonic) -> bool {
+        self.silence(now) <= self.max_staleness
+    }
+
+    fn silence(&self, now: Monotonic) -> Duration {
+        let heard = Duration::from_nanos(self.heard.load(Ordering::Relaxed));
+        now.since(Monotonic(heard))
+    }
+
+    fn hear(&self, now: Monotonic) {
+        let heard = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
+        self.heard.store(heard, Ordering::Relaxed);
+    }
+}
+
+/// Tells whoever holds something open on a credential that it has to be judged again.
+#[derive(Clone, Debug)]
+pub struct Pulse(watch::Sender<()>);
+
+impl Pulse {
+    /// A pulse that nobody listens to yet.
+    pub fn new() -> Self {
+        Self(watch::Sender::new(()))
+    }
+
+    /// Tells everyone who listens.
+    pub fn beat(&self) {
+        self.0.send_replace(());
+    }
+
+    /// Hears each beat from here on; several in a row may be heard as one.
+    pub fn listen(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Follows a store's events on behalf of everything remembered of it.
+pub struct Follower<V> {
+    store: Arc<Store>,
+    verdicts: Arc<Verdicts<V>>,
+    freshness: Arc<Freshness>,
+    pulse: Pulse,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    last: u64,
+    connected: bool,
+}
+
+impl<V: Send + Sync + 'static> Follower<V> {
+    /// Begins to follow from where the store is now.
+    ///
+    /// Nothing may be remembered of the store before this returned.
+    pub async fn begin(
+        store: Arc<Store>,
+        verdicts: Arc<Verdicts<V>>,
+        freshness: Arc<Freshness>,
+        pulse: Pulse,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<Self, StoreFault> {
+        let last = store.events_since(u64::MAX, 1).await?.last;
+        freshness.hear(clock.monotonic());
+        metrics.store_connected(true);
+        metrics.event_lag(Duration::ZERO);
+        Ok(Self {
+            store,
+            verdicts,
+            freshness,
+            pulse,
+            clock,
+            metrics,
+            last,
+            connected: true,
+        })
+    }
+
+    /// Follows for ever. Cancel safe.
+    pub async fn follow(mut self) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            self.catch_up().await;
+        }
+    }
+
+    async fn catch_up(&mut self) {
+        // What was asked before an answer is what the answer vouches for, however long it took.
+        let asked = self.clock.monotonic();
+        match self.store.events_since(self.last, BATCH).await {
+            Ok(events) => {
+                if !self.connected {
+                    tracing::info!("the store answers again");
+                    self.connected = true;
+                    self.metrics.store_connected(true);
+                }
+                let newest = events.events.last().map(|event| event.at);
+                let lag = newest.map_or(Duration::ZERO, |at| self.clock.now().since(at));
+                self.metrics.event_lag(lag);
+                if events.gap {
+                    self.verdicts.forget_all();
+                }
+                for event in &events.events {
+                    self.apply(&Change::decode(&event.payload));
+                }
+                self.last = events.last;
+                let whole = events.events.len() < BATCH as usize;
+                if whole {
+                    self.freshness.hear(asked);
+                }
+                if events.gap || !events.events.is_empty() {
+                    self.pulse.beat();
+                }
+            }
+            Err(error) => {
+                if self.connected {
+                    tracing::warn!(%error, "the store does not answer");
+                    self.connected = false;
+                    self.metrics.store_connected(false);
+                }
+                if !self.freshness.vouches(self.clock.monotonic()) {
+                    // What is held open on its word has to end.
+                    self.pulse.beat();
+                }
+            }
+        }
+    }
+
+    fn apply(&self, change: &Change) {
+        match change {
+            Change::ApiKey { digests, .. } => self.verdicts.forget(digests),
+            Change::Unknown => self.verdicts.forget_all(),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Steps 5 to 7 of a request's life: capture its credentials, authenticate, admit.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap};
+
+use crate::authn::api_key::{ApiKeys, Key, Sought};
+use crate::limits::{Bucket, Caller as Counted, Callers};
+use crate::platform::Monotonic;
+use crate::rules::credential::{self, Kind, Kinds};
+use crate::rules::decision::{Refusal, Reject};
+use crate::rules::policy::Admitted;
+use crate::rules::time::Timestamp;
+use crate::telemetry::metrics::WorkerShard;
+
+use super::RouteConfig;
+use super::peer::Caller;
+
+/// A request that was let in.
+#[derive(Debug)]
+pub(super) struct Entrant {
+    pub(super) admitted: Admitted,
+    /// The key that was proven.
+    pub(super) key: Option<Arc<Key>>,
+    /// The bearer is gatelet's own, or may be: the upstream must not see it.
+    pub(super) take_authorization: bool,
+}
+
+/// What admission looks at besides the request.
+pub(super) struct Gate<'a> {
+    pub(super) keys: &'a ApiKeys,
+    pub(super) callers: &'a Callers,
+    pub(super) metrics: &'a WorkerShard,
+    pub(super) caller: Caller,
+    pub(super) wall: Timestamp,
+    pub(super) now: Monotonic,
+}
+
+/// A bearer, once it is known whose it is.
+enum Bearer {
+    /// There is none.
+    Absent,
+    /// An API key of gatelet's.
+    Key(Arc<Key>),
+    /// Not gatelet's; `counted` as in [`Sought::Unknown`].
+    Foreign { counted: bool },
+    /// Gatelet's by its shape, or the store could not say; where a key is needed, this is why it
+    /// is refused.
+    Unsure(Refusal),
+}
+
+impl Gate<'_> {
+    /// Lets a request in on `route`, or says why not.
+    pub(super) async fn admit(
+        &self,
+        route: &RouteConfig,
+        headers: &HeaderMap,
+    ) -> Result<Entrant, Refusal> {
+        let policy = &route.policy;
+        let listed = policy.listed().contains(Kind::ApiKey);
+        let shown = self.key_header(headers)?;
+        let bearer = match bearer_of(headers)? {
+            Some(bearer) => self.recognise(bearer, shown.is_some(), listed).await?,
+            None => Bearer::Absent,
+        };
+        let take_authorization = match &bearer {
+            Bearer::Absent | Bearer::Foreign { .. } => false,
+            Bearer::Key(_) => !route.forward.contains(Kind::ApiKey),
+            Bearer::Unsure(_) => true,
+        };
+        let key = match (shown, bearer) {
+            (Some(_), Bearer::Key(_)) => {
+                return Err(Reject::CredentialAmbiguous(Kind::ApiKey).into());
+            }
+            (Some(secret), _) if listed => Some(self.genuine(secret).await?),
+            (None, Bearer::Key(key)) if listed => Some(key),
+            (None, Bearer::Unsure(refusal)) if listed => return Err(refusal),
+            (None, Bearer::Foreign { counted }) if !policy.is_open() => {
+                if !counted {
+                    self.keys.count(self.caller.address, self.now)?;
+                }
+                return Err(Reject::TokenInvalid.into());
+            }
+            _ => None,
+        };
+        if let Some(key) = &key {
+            key.judge(self.wall)?;
+        }
+        let proven = match key {
+            Some(_) => Kinds::NONE.with(Kind::ApiKey),
+            None => Kinds::NONE,
+        };
+        let admitted = policy.admit(proven, |kind| match kind {
+            Kind::ApiKey => key.as_deref().map(|key| &key.scopes),
+            Kind::SessionToken | Kind::AccessToken => None,
+        })?;
+        self.throttle(route, key.as_deref())?;
+        Ok(Entrant {
+            admitted,
+            key,
+            take_authorization,
+        })
+    }
+
+    /// The one key that the key headers carry.
+    fn key_header<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Reject> {
+        let mut shown = None;
+        for name in self.keys.headers() {
+            for value in headers.get_all(name) {
+                if shown.replace(value.as_bytes()).is_some() {
+                    return Err(Reject::CredentialAmbiguous(Kind::ApiKey));
+                }
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Finds out whose a bearer is.
+    ///
+    /// `accompanied` by a key in a header, it may only be foreign. One of the minted shape is
+    /// gatelet's whatever it is worth, and is looked up only where a key is `listed`.
+    async fn recognise(
+        &self,
+        bearer: &[u8],
+        accompanied: bool,
+        listed: bool,
+    ) -> Result<Bearer, Refusal> {
+        if !self.keys.read_bearer() {
+            return Ok(Bearer::Foreign { counted: false });
+        }
+        if self.keys.is_minted(bearer) {
+            if accompanied {
+                return Err(Reject::CredentialAmbiguous(Kind::ApiKey).into());
+            }
+            if !listed {
+                return Ok(Bearer::Unsure(Reject::ApiKeyInvalid.into()));
+            }
+            return self.genuine(bearer).await.map(Bearer::Key);
+        }
+        match self.seek(bearer).await {
+            Ok(Sought::Genuine(key)) => Ok(Bearer::Key(key)),
+            Ok(Sought::Unknown { counted }) => Ok(Bearer::Foreign { counted }),
+            Err(Refusal::Fault(fault)) => Ok(Bearer::Unsure(fault.into())),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// The key of a secret that is shown as one, good or not any more.
+    async fn genuine(&self, secret: &[u8]) -> Result<Arc<Key>, Refusal> {
+        match self.seek(secret).await? {
+            Sought::Genuine(key) => Ok(key),
+            Sought::Unknown { counted } => {
+                if !counted {
+                    self.keys.count(self.caller.address, self.now)?;
+                }
+                Err(Reject::ApiKeyInvalid.into())
+            }
+        }
+    }
+
+    async fn seek(&self, secret: &[u8]) -> Result<Sought, Refusal> {
+        self.keys
+            .seek(secret, self.caller.address, self.now, self.metrics)
+            .await
+    }
+
+    fn throttle(&self, route: &RouteConfig, key: Option<&Key>) -> Result<(), Reject> {
+        let of_key = key.and_then(|key| Some((key, key.rate_limit?)));
+        if route.rate_limit.is_none() && of_key.is_none() {
+            return Ok(());
+        }
+        let counted = match key {
+            Some(key) => Counted::Proven(&key.id),
+            None => Counted::Address(self.caller.address),
+        };
+        let of_route = route.rate_limit.map(|rate| {
+            let bucket = Bucket::Route {
+                name: &route.name,
+                caller: counted,
+            };
+            (bucket, rate)
+        });
+        let of_key = of_key.map(|(key, rate)| (Bucket::Key { id: &key.id }, rate));
+        let admitted = match (of_route, of_key) {
+            (Some(route), Some(key)) => self.callers.admit(&[route, key], self.now),
+            (Some(only), None) | (None, Some(only)) => self.callers.admit(&[only], self.now),
+            (None, None) => Ok(()),
+        };
+        admitted.map_err(|retry_after| Reject::RateLimited { retry_after })
+    }
+}
+
+/// The one bearer that the request carries; two lines of credentials are never picked from.
+fn bearer_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Reject> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let first = lines.next();
+    if lines.next().is_some() {
+        return Err(Reject::CredentialAmbiguous(Kind::AccessToken));
+    }
+    Ok(first.and_then(|value| credential::bearer(value.as_bytes())))
+}

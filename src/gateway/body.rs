@@ -1,0 +1,168 @@
+//! An answer's body on its way to the caller, and the exchange that ends with it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::authn::api_key::Key;
+use crate::upstream::body::{Ending, Inbound};
+
+use super::Core;
+use super::exchange::Exchange;
+
+/// The body of an answer.
+pub struct AnswerBody {
+    kind: Kind,
+    exchange: Exchange,
+}
+
+enum Kind {
+    /// One of gatelet's own.
+    Own(Bytes),
+    /// The upstream's.
+    Relayed {
+        inbound: Inbound,
+        /// The credential that the stream depends on.
+        key: Option<(Arc<Core>, Arc<Key>)>,
+        /// Made when the stream first has to wait: most answers are whole at once.
+        ending: Option<Ending>,
+    },
+}
+
+/// Why an answer was cut off.
+#[derive(Debug)]
+pub enum Cut {
+    /// The upstream broke off.
+    Upstream(hyper::Error),
+    /// The caller's credential expired or was revoked.
+    Ended,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Upstream(_) => "the upstream broke off its answer",
+            Self::Ended => "the caller's credential ended",
+        })
+    }
+}
+
+impl std::error::Error for Cut {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Upstream(error) => Some(error),
+            Self::Ended => None,
+        }
+    }
+}
+
+impl AnswerBody {
+    /// A body of gatelet's own.
+    pub(super) fn own(bytes: Bytes, exchange: Exchange) -> Self {
+        Self {
+            kind: Kind::Own(bytes),
+            exchange,
+        }
+    }
+
+    /// The upstream's, cut off when `key` is refused.
+    pub(super) fn relayed(
+        inbound: Inbound,
+        key: Option<(Arc<Core>, Arc<Key>)>,
+        mut exchange: Exchange,
+    ) -> Self {
+        if inbound.is_end_stream() {
+            exchange.finish();
+        }
+        Self {
+            kind: Kind::Relayed {
+                inbound,
+                key,
+                ending: None,
+            },
+            exchange,
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = &mut *self;
+        let (inbound, key, ending) = match &mut this.kind {
+            Kind::Own(bytes) => {
+                let bytes = std::mem::take(bytes);
+                if bytes.is_empty() {
+                    this.exchange.finish();
+                    return Poll::Ready(None);
+                }
+                this.exchange.sent(bytes.len());
+                this.exchange.finish();
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Kind::Relayed {
+                inbound,
+                key,
+                ending,
+            } => (inbound, key, ending),
+        };
+        match Pin::new(&mut *inbound).poll_frame(cx) {
+            Poll::Pending => {
+                if ending.is_none()
+                    && let Some((core, key)) = key.take()
+                {
+                    *ending = Some(core.ending(key));
+                }
+                let Some(ended) = ending else {
+                    return Poll::Pending;
+                };
+                if ended.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                *ending = None;
+                this.exchange.finish();
+                Poll::Ready(Some(Err(Cut::Ended)))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    this.exchange.sent(data.len());
+                }
+                if inbound.is_end_stream() {
+                    this.exchange.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.exchange.finish();
+                Poll::Ready(Some(Err(Cut::Upstream(error))))
+            }
+            Poll::Ready(None) => {
+                this.exchange.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Own(bytes) => bytes.is_empty(),
+            Kind::Relayed { inbound, .. } => inbound.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Relayed { inbound, .. } => inbound.size_hint(),
+        }
+    }
+}

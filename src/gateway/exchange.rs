@@ -1,0 +1,178 @@
+//! One request and its answer, from the first step to the last byte: counted and logged once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::authn::api_key::Key;
+use crate::platform::Monotonic;
+use crate::rules::decision::Refusal;
+use crate::telemetry::access_log::{Line, LoggedPath};
+use crate::telemetry::metrics::{Outcome, RouteSeries, StatusClass, UNMATCHED};
+use crate::upstream::body::Meter;
+
+use super::Core;
+use super::peer::Caller;
+
+/// The status that is counted and logged when the caller went away before its answer was whole.
+const CALLER_WENT_AWAY: u16 = 499;
+
+/// What is known of a request while it is served.
+///
+/// Counted and logged when it finishes, or when it is dropped: then its caller went away.
+pub(super) struct Exchange {
+    core: Arc<Core>,
+    series: Arc<RouteSeries>,
+    route: Option<Arc<str>>,
+    request_id: HeaderValue,
+    caller: Caller,
+    method: Method,
+    /// Kept for the access log alone.
+    path: Option<LoggedPath>,
+    began: Monotonic,
+    status: Option<StatusCode>,
+    code: Option<&'static str>,
+    key: Option<Arc<Key>>,
+    meter: Option<Arc<Meter>>,
+    bytes_out: u64,
+    upstream: Option<Duration>,
+    finished: bool,
+}
+
+impl Exchange {
+    /// An exchange that has matched no route yet.
+    pub(super) fn begin(
+        core: &Arc<Core>,
+        unmatched: &Arc<RouteSeries>,
+        request_id: HeaderValue,
+        caller: Caller,
+        request: &http::request::Parts,
+        began: Monotonic,
+    ) -> Self {
+        Self {
+            core: Arc::clone(core),
+            series: Arc::clone(unmatched),
+            route: None,
+            request_id,
+            caller,
+            method: request.method.clone(),
+            path: core
+                .access_log
+                .is_some()
+                .then(|| LoggedPath::from(&request.uri)),
+            began,
+            status: None,
+            code: None,
+            key: None,
+            meter: None,
+            bytes_out: 0,
+            upstream: None,
+            finished: false,
+        }
+    }
+
+    /// The request's id.
+    pub(super) fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    /// The request matched a route.
+    pub(super) fn matched(&mut self, name: &Arc<str>, series: &Arc<RouteSeries>) {
+        self.series = Arc::clone(series);
+        if self.path.is_some() {
+            self.route = Some(Arc::clone(name));
+        }
+    }
+
+    /// The request was let in.
+    pub(super) fn allowed(&mut self, key: Option<&Arc<Key>>) {
+        self.key = key.cloned();
+        self.decided(Outcome::Allow);
+    }
+
+    /// gatelet made up its mind about the request.
+    pub(super) fn decided(&self, outcome: Outcome) {
+        self.series.shard(self.core.worker).decision(outcome);
+    }
+
+    /// The request's body is counted by `meter`.
+    pub(super) fn metered(&mut self, meter: Option<Arc<Meter>>) {
+        self.meter = meter;
+    }
+
+    /// The upstream took so long until its answer began, or did not come.
+    pub(super) fn waited(&mut self, upstream: Duration) {
+        self.upstream = Some(upstream);
+    }
+
+    /// gatelet answers by itself with a refusal.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        let shard = self.core.metrics.worker(self.core.worker);
+        match refusal {
+            Refusal::Reject(reject) => {
+                self.code = Some(reject.code());
+                shard.reject(reject);
+            }
+            Refusal::Fault(fault) => {
+                self.code = Some(fault.code());
+                shard.fault(*fault);
+            }
+        }
+    }
+
+    /// The answer's head is ready.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        let spent = self.core.platform.clock.monotonic().since(self.began);
+        let own = spent.saturating_sub(self.upstream.unwrap_or_default());
+        self.core.metrics.worker(self.core.worker).overhead(own);
+    }
+
+    /// Bytes of the answer's body went out.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// The answer went out whole, or broke off for another reason than its caller.
+    pub(super) fn finish(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        let went_away = StatusCode::from_u16(CALLER_WENT_AWAY);
+        let status = self.status.or(went_away.ok()).unwrap_or_default();
+        let lasted = self.core.platform.clock.monotonic().since(self.began);
+        let shard = self.series.shard(self.core.worker);
+        shard.request(StatusClass::of(status));
+        shard.duration(lasted);
+        let (Some(log), Some(path)) = (&self.core.access_log, self.path.take()) else {
+            return;
+        };
+        log.log(Line {
+            time: self.core.platform.clock.now(),
+            request_id: self.request_id.clone(),
+            client: self.caller.address,
+            method: self.method.clone(),
+            route: self.route.take().unwrap_or_else(|| Arc::from(UNMATCHED)),
+            path,
+            status: status.as_u16(),
+            code: self.code,
+            subject: self.key.as_ref().map(|key| Arc::clone(&key.subject)),
+            key_id: self.key.as_ref().map(|key| Arc::clone(&key.id)),
+            bytes_in: self.meter.as_ref().map_or(0, |meter| meter.bytes()),
+            bytes_out: self.bytes_out,
+            duration: lasted,
+            upstream: self.upstream,
+        });
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.status = None;
+            self.finish();
+        }
+    }
+}

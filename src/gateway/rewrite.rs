@@ -1,0 +1,113 @@
+//! Step 8 of a request's life: the head that the upstream sees.
+
+use bytes::BytesMut;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Uri, Version, request};
+
+use crate::rules::credential::Kind;
+use crate::rules::headers::{self, Scrub};
+
+use super::admission::Entrant;
+use super::peer::{Caller, Peer, X_REQUEST_ID};
+use super::snapshot::{Identity, Route, Snapshot};
+
+/// What is written, besides what the request says itself.
+pub(super) struct Rewrite<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) route: &'a Route,
+    pub(super) peer: &'a Peer,
+    pub(super) caller: Caller,
+    pub(super) request_id: &'a HeaderValue,
+    /// The host that the request was judged by.
+    pub(super) host: HeaderValue,
+    /// A browser's question on behalf of nobody: no credential of any kind goes with it.
+    pub(super) bare: bool,
+}
+
+impl Rewrite<'_> {
+    /// Turns a caller's head into the upstream's.
+    pub(super) fn apply(self, parts: &mut request::Parts, entrant: &Entrant, has_body: bool) {
+        let trailers = headers::accepts_trailers(&parts.headers);
+        let scrub = Scrub {
+            trusted_peer: self.caller.through_trusted,
+            keep_api_key: !self.bare && self.route.config.forward.contains(Kind::ApiKey),
+            take_authorization: self.bare || entrant.take_authorization,
+        };
+        self.snapshot.headers.scrub_request(&mut parts.headers, scrub);
+        if self.bare {
+            parts.headers.remove(header::COOKIE);
+        }
+        if parts.version == Version::HTTP_2 {
+            join_cookies(&mut parts.headers);
+        }
+        parts.version = Version::HTTP_11;
+        parts.headers.insert(header::HOST, self.host);
+        if trailers {
+            parts
+                .headers
+                .insert(header::TE, HeaderValue::from_static("trailers"));
+            parts
+                .headers
+                .insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+        if has_body && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            // Said here, because the HTTP library expects no body of some methods.
+            parts.headers.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
+        }
+        self.peer
+            .write_forwarded(&mut parts.headers, self.caller.through_trusted);
+        parts.headers.insert(X_REQUEST_ID, self.request_id.clone());
+        if !self.bare {
+            write_identity(&self.snapshot.identity, &mut parts.headers, entrant);
+        }
+        make_origin_form(&mut parts.uri);
+    }
+}
+
+fn write_identity(names: &Identity, headers: &mut HeaderMap, entrant: &Entrant) {
+    let Some(key) = &entrant.key else { return };
+    let mut write = |name: &HeaderName, value: &HeaderValue| {
+        headers.insert(name.clone(), value.clone());
+    };
+    write(&names.subject, &key.subject_value);
+    write(&names.methods, &HeaderValue::from_static(Kind::ApiKey.name()));
+    write(&names.key_id, &key.id_value);
+    if let Some(owner) = &key.owner_value {
+        write(&names.key_owner, owner);
+    }
+    if let Some(scopes) = &key.scopes_value {
+        write(&names.scopes, scopes);
+    }
+}
+
+/// HTTP/2 splits a Cookie into crumbs; HTTP/1.1 has one line (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
+    let mut joined = BytesMut::from(first.as_bytes());
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_maybe_shared(joined.freeze()) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// The target that an origin server expects: path and query as they came (RFC 9112 §3.2.1).
+fn make_origin_form(uri: &mut Uri) {
+    if uri.authority().is_none() {
+        return;
+    }
+    let target = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *uri = Uri::from(target);
+}

@@ -1,0 +1,545 @@
+//! The walk of one request: each step's result is what the next one needs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+
+use crate::answer;
+use crate::authn::api_key::Key;
+use crate::authn::standing;
+use crate::cache::feed::Pulse;
+use crate::limits::Callers;
+use crate::listener::Service;
+use crate::platform::{Alive, Monotonic, Platform};
+use crate::rules::credential::Kinds;
+use crate::rules::decision::{Fault, Refusal, Reject, Wanted};
+use crate::rules::form;
+use crate::rules::policy::Policy;
+use crate::rules::route::Found;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Metrics, Outcome};
+use crate::upstream::body::{CutShort, Ending, Outbound};
+use crate::upstream::forward::{Failure, forward};
+use crate::upstream::tunnel::{self, Upgrade};
+
+use super::admission::{Entrant, Gate};
+use super::body::AnswerBody;
+use super::cors;
+use super::exchange::Exchange;
+use super::peer::{self, Caller, Peer, X_REQUEST_ID};
+use super::rewrite::Rewrite;
+use super::snapshot::{Route, Snapshot};
+
+/// What one worker's request path needs, apart from the configuration.
+pub struct Core {
+    /// Which worker this is, for its shard of the metrics.
+    pub worker: usize,
+    /// Clock and entropy.
+    pub platform: Platform,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The rate limits of routes and keys, shared by all workers.
+    pub callers: Arc<Callers>,
+    /// Where requests are logged, if they are.
+    pub access_log: Option<AccessLog>,
+    /// Tells of revocations.
+    pub pulse: Pulse,
+    /// Held by tunnels.
+    pub alive: Alive,
+    /// What is in force.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Makes request ids.
+    pub request_ids: RequestIds,
+}
+
+/// The service that a worker's connections call.
+pub struct Gateway(pub Arc<Core>);
+
+/// Request ids: unguessable enough not to collide, cheap enough to make for every request.
+#[derive(Debug)]
+pub struct RequestIds {
+    seed: [u64; 2],
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids that begin from a random seed.
+    pub fn new(platform: &Platform) -> io::Result<Self> {
+        let mut seed = [[0; 8]; 2];
+        for half in &mut seed {
+            platform.entropy.fill(half)?;
+        }
+        Ok(Self {
+            seed: seed.map(u64::from_ne_bytes),
+            next: AtomicU64::new(0),
+        })
+    }
+
+    fn next(&self) -> HeaderValue {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        let halves = [self.seed[0], mixed(self.seed[1].wrapping_add(count))];
+        let mut text = [0; 32];
+        for (half, digits) in halves.iter().zip(text.chunks_exact_mut(16)) {
+            for (place, digit) in digits.iter_mut().enumerate() {
+                *digit = HEX[(half >> (60 - 4 * place)) as usize & 15];
+            }
+        }
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+}
+
+/// A bijection that scatters neighbours (the finaliser of splitmix64).
+fn mixed(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+impl Service for Gateway {
+    type Peer = Peer;
+    type Body = AnswerBody;
+
+    fn peer(&self, remote: SocketAddr) -> Peer {
+        Peer::new(remote)
+    }
+
+    async fn call(
+        &self,
+        peer: &Arc<Peer>,
+        began: Monotonic,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        self.0.answer(peer, began, request).await
+    }
+}
+
+/// What the walk has found out about a request, for an answer that may be a refusal.
+struct Walk<'a> {
+    core: &'a Arc<Core>,
+    snapshot: &'a Snapshot,
+    peer: &'a Peer,
+    caller: Caller,
+    exchange: Exchange,
+    wanted: Wanted,
+    upgrade: Option<Upgrade>,
+}
+
+/// Where a request goes.
+struct Destination<'a> {
+    route: &'a Route,
+    host: HeaderValue,
+    /// A preflight that goes upstream on behalf of nobody.
+    bare: bool,
+}
+
+impl Core {
+    /// Answers one request; a refusal is an answer like any other.
+    async fn answer(
+        self: &Arc<Self>,
+        peer: &Peer,
+        began: Monotonic,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        let snapshot = self.snapshot.load_full();
+        let (parts, body) = request.into_parts();
+        let caller = peer.caller(&parts.headers, &snapshot.trusted_proxies);
+        let request_id = caller
+            .through_trusted
+            .then(|| peer::believed_request_id(&parts.headers))
+            .flatten()
+            .unwrap_or_else(|| self.request_ids.next());
+        let grpc = answer::is_grpc(&parts.headers);
+        let head = parts.method == Method::HEAD;
+        let answering = snapshot.cors.as_ref().filter(|cors| cors.answers());
+        let is_preflight =
+            answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
+        let grant = answering.map(|cors| cors.grant(&parts.headers));
+        let exchange = Exchange::begin(
+            self,
+            &snapshot.unmatched,
+            request_id.clone(),
+            caller,
+            &parts,
+            began,
+        );
+        let upgrade = Upgrade::asked(
+            &parts.method,
+            parts.version,
+            &parts.headers,
+            &parts.extensions,
+        );
+        let mut walk = Walk {
+            core: self,
+            snapshot: &snapshot,
+            peer,
+            caller,
+            exchange,
+            wanted: Wanted::default(),
+            upgrade,
+        };
+        let mut response = match walk.proceed(parts, body).await {
+            Ok(response) => walk.relay(response),
+            Err(refusal) => {
+                let context = answer::Context {
+                    realm: &snapshot.realm,
+                    request_id: &request_id,
+                    wanted: walk.wanted,
+                    grpc,
+                    head,
+                };
+                let response = answer::refusal(&refusal, &context);
+                walk.exchange.refused(&refusal);
+                walk.own(response)
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, request_id);
+        if let Some(grant) = grant {
+            grant.write(headers, is_preflight);
+        }
+        response
+    }
+
+    /// Waits until `key` is refused.
+    pub(super) fn ending(self: &Arc<Self>, key: Arc<Key>) -> Ending {
+        let core = Arc::clone(self);
+        let keys = move || Arc::clone(core.snapshot.load().keys());
+        Box::pin(standing::ended(
+            key,
+            keys,
+            self.pulse.clone(),
+            self.platform.clone(),
+        ))
+    }
+}
+
+/// What the walk ends with, where it ends well.
+enum Answer {
+    /// The upstream's answer.
+    Upstream(Response<crate::upstream::body::Inbound>, Option<Arc<Key>>),
+    /// gatelet's own.
+    Own(Response<Bytes>),
+}
+
+impl Walk<'_> {
+    /// Steps 1 to 9: judge, match, authenticate, admit, rewrite, forward.
+    async fn proceed(&mut self, mut parts: Parts, body: Incoming) -> Result<Answer, Refusal> {
+        let decided = self.decide(&parts).await;
+        let (destination, entrant) = match decided {
+            Ok(Decided::Admitted(destination, entrant)) => (destination, entrant),
+            Ok(Decided::Answered(response)) => return Ok(Answer::Own(response)),
+            Err(refusal) => {
+                self.exchange.decided(match refusal {
+                    Refusal::Reject(_) => Outcome::Deny,
+                    Refusal::Fault(_) => Outcome::Fault,
+                });
+                return Err(refusal);
+            }
+        };
+        self.exchange.allowed(entrant.key.as_ref());
+        let route = destination.route;
+        let limit = route.config.request_body;
+        let declared = declared_length(&parts);
+        if limit.is_some_and(|limit| declared.is_some_and(|length| length > limit)) {
+            return Err(Reject::BodyTooLarge.into());
+        }
+        let callers_end = self
+            .upgrade
+            .map(|_| hyper::upgrade::on(&mut Request::from_parts(parts.clone(), ())));
+        let body = match self.upgrade {
+            // What follows the head is the tunnel's.
+            Some(_) => None,
+            None => Some(body),
+        };
+        let (outbound, meter) = match body {
+            None => (Outbound::Empty, None),
+            Some(body) => Outbound::new(body, limit, &self.snapshot.headers, || {
+                let key = entrant.key.as_ref()?;
+                Some(self.core.ending(Arc::clone(key)))
+            }),
+        };
+        self.exchange.metered(meter.clone());
+        Rewrite {
+            snapshot: self.snapshot,
+            route,
+            peer: self.peer,
+            caller: self.caller,
+            request_id: self.exchange.request_id(),
+            host: destination.host,
+            bare: destination.bare,
+        }
+        .apply(&mut parts, &entrant, meter.is_some());
+        if let Some(upgrade) = self.upgrade {
+            parts.method = Method::GET;
+            upgrade
+                .write(&mut parts.headers, || self.websocket_key())
+                .map_err(|_| Fault::Overloaded)?;
+        }
+        let clock = &self.core.platform.clock;
+        let sent = clock.monotonic();
+        let answer = forward(
+            &entrant.admitted,
+            &route.pool,
+            Request::from_parts(parts, outbound),
+            route.response_timeout,
+            meter.as_deref(),
+        )
+        .await;
+        let waited = clock.monotonic().since(sent);
+        self.exchange.waited(waited);
+        route.upstream.shard(self.core.worker).duration(waited);
+        let mut response = answer.map_err(|failure| refusal_of(&failure, route))?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let (Some(upgrade), Some(callers_end)) = (self.upgrade, callers_end) else {
+                tracing::warn!(upstream = %route.pool.config().name, "answered with an upgrade that was not asked for");
+                return Err(Fault::UpstreamProtocol.into());
+            };
+            return Ok(Answer::Own(self.open_tunnel(
+                upgrade,
+                callers_end,
+                &mut response,
+                route,
+                entrant.key,
+            )));
+        }
+        Ok(Answer::Upstream(response, entrant.key))
+    }
+
+    /// Steps 1 to 7: everything that is decided before a byte goes upstream.
+    async fn decide(&mut self, parts: &Parts) -> Result<Decided<'_>, Refusal> {
+        let snapshot = self.snapshot;
+        let is_tunnel = self.upgrade == Some(Upgrade::Http2);
+        let form = form::judge(
+            &parts.method,
+            &parts.uri,
+            parts.version,
+            &parts.headers,
+            is_tunnel,
+        )?;
+        let found = snapshot.table.find(form.host, form.path).map_err(Reject::from)?;
+        let preflight = cors::is_preflight(&parts.method, &parts.headers);
+        let bare = match &snapshot.cors {
+            Some(cors) if preflight && cors.answers() => {
+                let response = cors.preflight(&parts.headers);
+                return Ok(Decided::Answered(response.map(|()| Bytes::new())));
+            }
+            Some(_) => preflight,
+            None => false,
+        };
+        let Found {
+            group,
+            encoded_slash,
+        } = found.ok_or(Reject::RouteNotFound)?;
+        let method = if is_tunnel {
+            // A WebSocket is a GET in HTTP/1.1, and is matched as one (RFC 8441 §5).
+            Method::GET
+        } else if bare {
+            requested_method(parts)?
+        } else {
+            parts.method.clone()
+        };
+        let place = group
+            .pick(&method)
+            .map_err(|allow| Reject::MethodNotAllowed(allow.into()))?;
+        let route = snapshot.routes.get(place).ok_or(Reject::RouteNotFound)?;
+        self.exchange.matched(&route.name, &route.series);
+        self.wanted = route.config.policy.wanted();
+        if encoded_slash && !route.config.encoded_slash {
+            return Err(Reject::RequestMalformed("the path holds an encoded slash").into());
+        }
+        // A host that was judged is visible ASCII.
+        let host = HeaderValue::from_str(form.host)
+            .map_err(|_| Reject::RequestMalformed("the Host is not a host"))?;
+        let destination = Destination { route, host, bare };
+        if bare {
+            let admitted = Policy::default().admit(Kinds::NONE, |_| None)?;
+            let entrant = Entrant {
+                admitted,
+                key: None,
+                take_authorization: true,
+            };
+            return Ok(Decided::Admitted(destination, entrant));
+        }
+        let gate = Gate {
+            keys: &snapshot.keys,
+            callers: &self.core.callers,
+            metrics: self.core.metrics.worker(self.core.worker),
+            caller: self.caller,
+            wall: self.core.platform.clock.now(),
+            now: self.core.platform.clock.monotonic(),
+        };
+        let entrant = gate.admit(&route.config, &parts.headers).await?;
+        Ok(Decided::Admitted(destination, entrant))
+    }
+
+    /// Accepts the upstream's 101 and lets bytes pass until either side or the credential ends.
+    fn open_tunnel(
+        &self,
+        upgrade: Upgrade,
+        callers_end: hyper::upgrade::OnUpgrade,
+        response: &mut Response<crate::upstream::body::Inbound>,
+        route: &Route,
+        key: Option<Arc<Key>>,
+    ) -> Response<Bytes> {
+        let upstreams_end = hyper::upgrade::on(&mut *response);
+        let place = route.pool.occupy();
+        let alive = self.core.alive.clone();
+        let ending = key.map(|key| self.core.ending(key));
+        tokio::spawn(async move {
+            let passing = tunnel::relay(callers_end, upstreams_end);
+            let ended = async {
+                match ending {
+                    Some(ending) => ending.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                passed = passing => {
+                    if let Err(error) = passed {
+                        tracing::debug!(%error, "a tunnel broke");
+                    }
+                }
+                () = ended => tracing::debug!("a tunnel was closed with its credential"),
+            }
+            drop((place, alive));
+        });
+        let mut answer = Response::new(Bytes::new());
+        *answer.status_mut() = response.status();
+        *answer.headers_mut() = std::mem::take(response.headers_mut());
+        self.snapshot.headers.scrub_response(answer.headers_mut());
+        let mut status = answer.status();
+        upgrade.accept(&mut status, answer.headers_mut());
+        *answer.status_mut() = status;
+        answer
+    }
+
+    fn websocket_key(&self) -> io::Result<HeaderValue> {
+        let mut nonce = [0; 16];
+        self.core.platform.entropy.fill(&mut nonce)?;
+        HeaderValue::try_from(base64(&nonce)).map_err(io::Error::other)
+    }
+
+    /// Step 10: the answer as the caller gets it.
+    fn relay(mut self, answer: Answer) -> Response<AnswerBody> {
+        match answer {
+            Answer::Own(response) => self.own(response),
+            Answer::Upstream(response, key) => {
+                let (mut parts, inbound) = response.into_parts();
+                self.snapshot.headers.scrub_response(&mut parts.headers);
+                parts.version = Version::HTTP_11;
+                self.exchange.answered(parts.status);
+                let key = key.map(|key| (Arc::clone(self.core), key));
+                let body = AnswerBody::relayed(inbound, key, self.exchange);
+                Response::from_parts(parts, body)
+            }
+        }
+    }
+
+    fn own(mut self, response: Response<Bytes>) -> Response<AnswerBody> {
+        self.exchange.answered(response.status());
+        if response.body().is_empty() {
+            self.exchange.finish();
+        }
+        let exchange = self.exchange;
+        response.map(|bytes| AnswerBody::own(bytes, exchange))
+    }
+}
+
+/// What the steps before forwarding come to.
+enum Decided<'a> {
+    /// The request goes upstream.
+    Admitted(Destination<'a>, Entrant),
+    /// gatelet answers by itself.
+    Answered(Response<Bytes>),
+}
+
+fn declared_length(parts: &Parts) -> Option<u64> {
+    let length = parts.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// The method that a preflight asks about: the route of the request it announces serves it.
+fn requested_method(parts: &Parts) -> Result<Method, Reject> {
+    parts
+        .headers
+        .get(header::ACCESS_CONTROL_REQUEST_METHOD)
+        .and_then(|method| Method::from_bytes(method.as_bytes()).ok())
+        .ok_or(Reject::RequestMalformed("the preflight names no method"))
+}
+
+fn refusal_of(failure: &Failure, route: &Route) -> Refusal {
+    let upstream = &*route.pool.config().name;
+    match failure {
+        Failure::BodyCut(CutShort::TooLarge) => return Reject::BodyTooLarge.into(),
+        Failure::BodyCut(CutShort::Broken) => {
+            return Reject::RequestMalformed("the body broke off").into();
+        }
+        Failure::BodyCut(CutShort::Ended) => return Reject::ApiKeyInvalid.into(),
+        Failure::BodyStalled => return Reject::RequestTimeout.into(),
+        Failure::Unreachable(error) => {
+            tracing::warn!(upstream, %error, "the upstream cannot be reached");
+        }
+        Failure::Closed(error) => {
+            tracing::warn!(upstream, %error, "the upstream closed before it answered");
+        }
+        Failure::Protocol(error) => {
+            tracing::warn!(upstream, %error, "the upstream did not answer in HTTP");
+        }
+        Failure::ConnectTimeout | Failure::Busy | Failure::ResponseTimeout => {
+            tracing::warn!(upstream, "{failure}");
+        }
+    }
+    match failure {
+        Failure::Protocol(_) => Fault::UpstreamProtocol,
+        Failure::Busy => Fault::Overloaded,
+        Failure::ResponseTimeout => Fault::UpstreamTimeout,
+        _ => Fault::UpstreamUnreachable,
+    }
+    .into()
+}
+
+/// Base64 of 16 bytes (RFC 4648 §4), which is what a WebSocket key is (RFC 6455 §4.1).
+fn base64(bytes: &[u8; 16]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(24);
+    for chunk in bytes.chunks(3) {
+        let mut group = [0; 4];
+        group[1..=chunk.len()].copy_from_slice(chunk);
+        let group = u32::from_be_bytes(group);
+        for place in 0..=chunk.len() {
+            text.push(char::from(DIGITS[(group >> (18 - 6 * place)) as usize & 63]));
+        }
+    }
+    while text.len() < 24 {
+        text.push('=');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn websocket_keys_are_base64() {
+        // The sample key of RFC 6455 §1.3.
+        assert_eq!(base64(b"the sample nonce"), "dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(base64(&[0xff; 16]), "/////////////////////w==");
+    }
+
+    #[test]
+    fn request_ids_differ_and_are_32_hex_digits() {
+        let ids = RequestIds::new(&Platform::system()).unwrap();
+        let (a, b) = (ids.next(), ids.next());
+        assert_ne!(a, b);
+        assert_eq!(a.len(), 32);
+    }
+}

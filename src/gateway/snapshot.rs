@@ -1,0 +1,147 @@
+//! What one worker serves from until the next reload: the configuration, with its handles.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use crate::answer::Realm;
+use crate::authn::api_key::ApiKeys;
+use crate::rules::headers::HeaderRules;
+use crate::rules::route::{RouteTable, Tie};
+use crate::telemetry::metrics::{Metrics, RouteSeries, UpstreamSeries};
+use crate::upstream::pool::Pool;
+
+use super::{Config, Cors, RouteConfig};
+
+/// One worker's view of one configuration.
+///
+/// Each worker has one of its own, so that counting who still uses it is nothing they share.
+pub struct Snapshot {
+    pub(super) realm: Realm,
+    pub(super) table: RouteTable,
+    pub(super) routes: Vec<Route>,
+    pub(super) unmatched: Arc<RouteSeries>,
+    pub(super) headers: Arc<HeaderRules>,
+    pub(super) identity: Identity,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) cors: Option<Cors>,
+    pub(super) keys: Arc<ApiKeys>,
+}
+
+/// A route with what it needs at hand.
+pub(super) struct Route {
+    pub(super) config: RouteConfig,
+    pub(super) name: Arc<str>,
+    pub(super) series: Arc<RouteSeries>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) upstream: Arc<UpstreamSeries>,
+    pub(super) response_timeout: Duration,
+}
+
+/// The names under which the upstream learns who is calling.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) subject: HeaderName,
+    pub(super) methods: HeaderName,
+    pub(super) key_id: HeaderName,
+    pub(super) key_owner: HeaderName,
+    pub(super) scopes: HeaderName,
+}
+
+/// Why a configuration cannot be served; `config` reports these before one gets here.
+#[derive(Debug)]
+pub enum Unservable {
+    /// Two routes tie.
+    Ties(Vec<Tie>),
+    /// The identity prefix makes no header names.
+    IdentityPrefix,
+    /// A route names an upstream that does not exist.
+    Upstream(usize),
+}
+
+impl std::fmt::Display for Unservable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ties(ties) => {
+                let pairs: Vec<String> = ties
+                    .iter()
+                    .map(|tie| format!("routes[{}] and routes[{}]", tie.first, tie.second))
+                    .collect();
+                write!(f, "these routes tie: {}", pairs.join(", "))
+            }
+            Self::IdentityPrefix => f.write_str("the identity prefix makes no header names"),
+            Self::Upstream(place) => write!(f, "there is no upstream {place}"),
+        }
+    }
+}
+
+impl std::error::Error for Unservable {}
+
+impl Snapshot {
+    /// Builds a worker's view. `pools` are that worker's, in the order of the upstreams.
+    pub fn build(
+        config: &Config,
+        keys: Arc<ApiKeys>,
+        pools: &[Arc<Pool>],
+        metrics: &Metrics,
+    ) -> Result<Self, Unservable> {
+        let table = RouteTable::build(
+            config
+                .routes
+                .iter()
+                .map(|route| (&route.pattern, &*route.methods)),
+            config.matching,
+        )
+        .map_err(Unservable::Ties)?;
+        let routes = config.routes.iter().map(|route| {
+            let pool = pools
+                .get(route.upstream)
+                .ok_or(Unservable::Upstream(route.upstream))?;
+            Ok(Route {
+                config: route.clone(),
+                name: Arc::from(&*route.name),
+                series: metrics.route(&route.name),
+                upstream: metrics.upstream(&pool.config().name),
+                response_timeout: route
+                    .response_timeout
+                    .unwrap_or(pool.config().response_timeout),
+                pool: Arc::clone(pool),
+            })
+        });
+        Ok(Self {
+            realm: Realm::new(&config.realm),
+            table,
+            routes: routes.collect::<Result<_, Unservable>>()?,
+            unmatched: metrics.unmatched(),
+            headers: Arc::new(HeaderRules::new(
+                &config.identity_prefix,
+                keys.headers(),
+                &config.private_cookies,
+            )),
+            identity: Identity::below(&config.identity_prefix).ok_or(Unservable::IdentityPrefix)?,
+            trusted_proxies: config.trusted_proxies.clone(),
+            cors: config.cors.clone(),
+            keys,
+        })
+    }
+
+    /// The keys in force.
+    pub fn keys(&self) -> &Arc<ApiKeys> {
+        &self.keys
+    }
+}
+
+impl Identity {
+    fn below(prefix: &str) -> Option<Self> {
+        let name = |rest: &str| HeaderName::try_from(format!("{prefix}{rest}")).ok();
+        Some(Self {
+            subject: name("subject")?,
+            methods: name("methods")?,
+            key_id: name("key-id")?,
+            key_owner: name("key-owner")?,
+            scopes: name("scopes")?,
+        })
+    }
+}

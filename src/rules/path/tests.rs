@@ -1,0 +1,507 @@
+//! The judgement against models of upstreams, and against what strangers are known to send.
+
+use http::Method;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use super::BadPath;
+use crate::rules::route::{MatchOptions, PathPattern, Pattern, RouteTable};
+
+mod upstreams;
+
+use upstreams::{Seen, UPSTREAMS, composed, decode_segments};
+
+const LENIENT: MatchOptions = MatchOptions {
+    ignore_case: false,
+    ignore_trailing_slash: true,
+};
+
+/// A routing table, and the slow way to look something up in it.
+struct World {
+    /// Whether each is exact, and its segments.
+    patterns: Vec<(bool, Vec<&'static str>)>,
+    options: MatchOptions,
+    table: RouteTable,
+}
+
+impl World {
+    /// Patterns end in `*` where they are prefixes.
+    fn new(patterns: &[&'static str], options: MatchOptions) -> Self {
+        let split: Vec<(bool, &'static str)> = patterns
+            .iter()
+            .map(|text| match text.strip_suffix('*') {
+                Some(prefix) => (false, prefix),
+                None => (true, *text),
+            })
+            .collect();
+        let routes: Vec<Pattern> = split
+            .iter()
+            .map(|&(exact, path)| Pattern {
+                host: None,
+                path: if exact {
+                    PathPattern::Exact(path.into())
+                } else {
+                    PathPattern::Prefix(path.into())
+                },
+            })
+            .collect();
+        let methods: &[Method] = &[];
+        let table = RouteTable::build(routes.iter().map(|route| (route, methods)), options);
+        Self {
+            patterns: split
+                .into_iter()
+                .map(|(exact, path)| {
+                    (
+                        exact,
+                        path.split('/').filter(|one| !one.is_empty()).collect(),
+                    )
+                })
+                .collect(),
+            options,
+            table: table.unwrap(),
+        }
+    }
+
+    /// The place of the route that the judged path chooses.
+    fn find(&self, raw: &str) -> Result<Option<usize>, BadPath> {
+        let found = self.table.find("localhost", raw)?;
+        Ok(found.map(|found| found.group.pick(&Method::GET).unwrap()))
+    }
+
+    /// The route whose pattern covers what an upstream sees, by looking at every one.
+    fn covers(&self, seen: &Seen) -> Option<usize> {
+        let fold = seen.folded || self.options.ignore_case;
+        let same = |(ours, theirs): (&&str, &Vec<u8>)| match fold {
+            true => ours.as_bytes().eq_ignore_ascii_case(theirs),
+            false => ours.as_bytes() == theirs,
+        };
+        let empty = seen
+            .segments
+            .iter()
+            .rev()
+            .take_while(|segment| segment.is_empty());
+        let segments = &seen.segments[..seen.segments.len() - empty.count()];
+        let mut best = None;
+        for (place, (exact, own)) in self.patterns.iter().enumerate() {
+            let covered = own.len() <= segments.len()
+                && (!exact || own.len() == segments.len())
+                && own.iter().zip(segments).all(same);
+            let rank = (*exact, own.len());
+            if covered && best.is_none_or(|(_, other)| rank > other) {
+                best = Some((place, rank));
+            }
+        }
+        best.map(|(place, _)| place)
+    }
+
+    /// Fails if an upstream serves something else than was matched.
+    fn check(&self, raw: &str, matched: Option<usize>) -> Result<(), String> {
+        let own = Seen {
+            segments: decode_segments(raw.into()),
+            folded: false,
+        };
+        if self.covers(&own) != matched {
+            return Err(format!(
+                "{raw}: matched {matched:?}, but its own reading is not that"
+            ));
+        }
+        for (name, upstream) in UPSTREAMS {
+            let served = self.covers(&upstream(raw));
+            if served != matched {
+                return Err(format!(
+                    "{raw}: matched {matched:?}, {name} serves {served:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn worlds() -> Vec<World> {
+    let options = |ignore_case, ignore_trailing_slash| MatchOptions {
+        ignore_case,
+        ignore_trailing_slash,
+    };
+    vec![
+        World::new(&["/admin*", "/public*"], LENIENT),
+        World::new(&["/*", "/admin*"], LENIENT),
+        World::new(
+            &["/*", "/admin*", "/admin", "/public*", "/public/x"],
+            options(false, false),
+        ),
+        World::new(&["/public*", "/public/Admin*", "/x*", "/"], LENIENT),
+        World::new(&["/*", "/Admin*", "/public/x/admin"], options(true, true)),
+    ]
+}
+
+/// What attackers put together.
+const PIECES: [&str; 60] = [
+    "/",
+    "/",
+    "/",
+    "/",
+    "//",
+    "\\",
+    "%2f",
+    "%2F",
+    "%5c",
+    "%252f",
+    "%255c",
+    "%25252f",
+    ".",
+    "..",
+    "/..",
+    "/../",
+    "/./",
+    "%2e",
+    "%2E%2e",
+    "/.%2e/",
+    "%252e%252e",
+    "..;",
+    "/..;/",
+    "/..%3b/",
+    ";",
+    ";x=1",
+    "/;/",
+    "%3b",
+    "%253b",
+    ";%2f",
+    ";/..",
+    "%23",
+    "%3f",
+    "%2523",
+    "%253f",
+    "/%23/",
+    "admin",
+    "admin",
+    "admin",
+    "/admin",
+    "/admin/",
+    "ADMIN",
+    "Admin",
+    "adm%69n",
+    "%61dmin",
+    "%2561dmin",
+    "adm%2569n",
+    "public",
+    "public",
+    "/public",
+    "/public/",
+    "PUBLIC",
+    "pub%6cic",
+    "x",
+    "/x",
+    "x/",
+    "@scope%2fname",
+    "%20",
+    "caf%c3%a9",
+    "%ef%bc%8e",
+];
+
+/// A deterministic generator (xorshift64*), so that a failure is the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(high).unwrap() % bound
+    }
+
+    fn path(&mut self, into: &mut String) {
+        into.clear();
+        into.push_str(["/", "/", "/public", "/public/", "/admin", "/x"][self.below(6)]);
+        for _ in 0..=self.below(7) {
+            into.push_str(PIECES[self.below(PIECES.len())]);
+        }
+    }
+}
+
+/// Judges spellings in one world, and says how many were let through to its first two routes.
+fn storm(world: &World, seed: u64, spellings: usize) -> [usize; 2] {
+    let mut random = Random(seed);
+    let mut raw = String::new();
+    let mut through = [0; 2];
+    for _ in 0..spellings {
+        random.path(&mut raw);
+        // What is refused or matches nothing is not forwarded.
+        let Ok(Some(route)) = world.find(&raw) else {
+            continue;
+        };
+        if let Err(escape) = world.check(&raw, Some(route)) {
+            panic!("{escape}");
+        }
+        if let Some(count) = through.get_mut(route) {
+            *count += 1;
+        }
+    }
+    through
+}
+
+#[test]
+fn no_spelling_among_a_million_reaches_another_route_than_its_own() {
+    let worlds = worlds();
+    let each = 1_000_000 / worlds.len() + 1;
+    let results: Vec<[usize; 2]> = std::thread::scope(|scope| {
+        let (first, second) = worlds.split_at(worlds.len() / 2);
+        let run = |half: &[World], seed: u64| -> Vec<[usize; 2]> {
+            half.iter().map(|world| storm(world, seed, each)).collect()
+        };
+        let other = scope.spawn(move || run(second, 0x5eed));
+        let mut all = run(first, 0xdeed);
+        all.extend(other.join().unwrap());
+        all
+    });
+    // A judgement that refused everything would pass too.
+    for through in results {
+        assert!(through.iter().all(|count| *count > 100), "{through:?}");
+    }
+}
+
+#[test]
+fn zz_measure() {
+    #![allow(clippy::disallowed_methods)]
+    for world in worlds() {
+        let mut random = Random(7);
+        let mut raws = vec![];
+        for _ in 0..50_000 {
+            let mut r = String::new();
+            random.path(&mut r);
+            raws.push(r);
+        }
+        let t = std::time::Instant::now();
+        let ok: Vec<_> = raws.iter().filter(|r| world.find(r).is_ok()).collect();
+        let find = t.elapsed();
+        let t = std::time::Instant::now();
+        for r in &ok {
+            let m = world.find(r).unwrap();
+            world.check(r, m).unwrap();
+        }
+        let check = t.elapsed();
+        let t = std::time::Instant::now();
+        let mut dear = std::time::Duration::ZERO;
+        let mut which = String::new();
+        let mut hist = std::collections::BTreeMap::<_, usize>::new();
+        for r in &raws {
+            let t = std::time::Instant::now();
+            let v = world.find(r);
+            let d = t.elapsed();
+            if d > dear {
+                dear = d;
+                which = r.clone();
+            }
+            if let Err(e) = v {
+                *hist.entry(format!("{e:?}")).or_default() += 1;
+            }
+        }
+        println!(
+            "ok {} find {:?} check {:?} {:?} dearest {:?} {}",
+            ok.len(),
+            find,
+            check,
+            t.elapsed(),
+            dear,
+            which
+        );
+        println!("{hist:?}");
+    }
+}
+
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = (0..PIECES.len()).prop_map(|at| PIECES[at]);
+    proptest::collection::vec(piece, 0..9).prop_map(|pieces| format!("/{}", pieces.concat()))
+}
+
+fn cases(cases: u32) -> Config {
+    Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    #[test]
+    fn any_text_is_judged_without_a_panic(raw in any::<String>()) {
+        for world in worlds() {
+            let _ = world.find(&raw);
+            let _ = world.find(&format!("/{raw}"));
+        }
+    }
+
+    #[test]
+    fn bytes_in_escapes_are_judged_without_a_panic(bytes in any::<Vec<u8>>()) {
+        let raw: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+        let raw = format!("/{raw}");
+        let world = World::new(&["/*"], LENIENT);
+        if world.find(&raw).is_ok() {
+            prop_assert!(std::str::from_utf8(&bytes).is_ok());
+            prop_assert!(!bytes.iter().any(u8::is_ascii_control));
+        }
+    }
+
+    #[test]
+    fn what_is_matched_is_what_any_order_of_steps_serves(
+        raw in pieces(),
+        orders in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..8), 8),
+    ) {
+        for world in worlds() {
+            let Ok(matched) = world.find(&raw) else { continue };
+            if let Err(escape) = world.check(&raw, matched) {
+                return Err(TestCaseError::fail(escape));
+            }
+            for order in &orders {
+                prop_assert_eq!(world.covers(&composed(&raw, order)), matched, "{:?}", order);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_strangers_send_is_refused_or_meets_the_stricter_route() {
+    let world = World::new(&["/admin*", "/public*"], LENIENT);
+    for raw in [
+        "/public/../admin",
+        "/public/%2e%2e/admin",
+        "/public/.%2E/admin",
+        "/public/..%2fadmin",
+        "/public%2f../admin",
+        "/public%2f..%2fadmin",
+        "//admin",
+        "/public//../admin",
+        "/%2fadmin",
+        "/public%2fx",
+        "/public/..%5cadmin",
+        "/public%5c..%5cadmin",
+        "/public/%252e%252e/admin",
+        "/public/%252e%252e%252fadmin",
+        "/public/..%252fadmin",
+        "/public\\..\\admin",
+        "\\admin",
+        "/\\admin",
+        "/public/..;/admin",
+        "/public/..;x=1/admin",
+        "/public/..%3b/admin",
+        "/public/%2e%2e%3bx/admin",
+        "/ADMIN",
+        "/Admin/x",
+        "/admin%23/public",
+        "/admin%3f/public",
+        "/admin#/public",
+        "/admin?x=/public",
+        "/admin;x=1",
+        "/;/admin",
+        "/./admin",
+        "/public/%u002e%u002e/admin",
+        "/public/%c0%ae%c0%ae/admin",
+        "/public/%25c0%25ae/admin",
+        "/public/%00",
+        "/public/%2500",
+        "/public/%0d%0a",
+        "/public/%7f",
+        "/public/\u{7f}",
+        "/public/%",
+        "/public/%zz",
+        "/public/%4",
+        "/public/%+4",
+        "/public/caf\u{e9}",
+        "/..",
+        "/public/../..",
+        "/public/%2e%2e/%2e%2e/public",
+        "/admin/%2e%2e%2fpublic",
+        "/admin/.%2fx",
+        "/admin/x%2f.",
+        "/admin/..%5c",
+        "/admin/..",
+        "//public/admin",
+        "/x//../admin",
+        "",
+        "*",
+        "admin",
+        "http://internal/admin",
+        "internal:80",
+    ] {
+        assert!(
+            matches!(world.find(raw), Err(BadPath::Malformed(_))),
+            "{raw} is not refused"
+        );
+    }
+    for (raw, route) in [
+        ("/admin", Some(0)),
+        ("/admin/", Some(0)),
+        ("/adm%69n", Some(0)),
+        ("/%61%64%6D%69%6e", Some(0)),
+        ("/admin//", Some(0)),
+        ("/admin/.", Some(0)),
+        ("/admin/x/../y", Some(0)),
+        ("/admin/x;y=1", Some(0)),
+        ("/admin/a%23b", Some(0)),
+        ("/public", Some(1)),
+        ("/public/100%25effective", Some(1)),
+        ("/public/caf%C3%A9", Some(1)),
+        ("/public/%EF%BC%8E%EF%BC%8E/admin", Some(1)),
+        ("/public/a%20b/", Some(1)),
+        ("/public/X", Some(1)),
+        ("/public/...", Some(1)),
+        ("/administrator", None),
+        ("/", None),
+        ("/%25252e%25252e/admin", None),
+    ] {
+        assert_eq!(world.find(raw), Ok(route), "{raw}");
+    }
+}
+
+#[test]
+fn a_scoped_package_name_is_read_and_its_slash_is_reported() {
+    let world = World::new(&["/*"], LENIENT);
+    for raw in [
+        "/@scope%2fname",
+        "/@scope%2Flodash.get",
+        "/@scope%2fname/1.0.0",
+    ] {
+        let found = world.table.find("localhost", raw).unwrap().unwrap();
+        assert!(found.encoded_slash, "{raw}");
+    }
+    let found = world
+        .table
+        .find("localhost", "/@scope/name%20x")
+        .unwrap()
+        .unwrap();
+    assert!(!found.encoded_slash);
+    for raw in [
+        "/@scope%2f.hidden",
+        "/@scope%2f..",
+        "/@scope.%2fname",
+        "/@scope%2f%2ename",
+    ] {
+        assert!(world.find(raw).is_err(), "{raw}");
+    }
+}
+
+#[test]
+fn case_matters_where_patterns_are_in_upper_case_too() {
+    let world = World::new(&["/*", "/Admin*"], LENIENT);
+    assert_eq!(world.find("/Admin"), Ok(Some(1)));
+    assert!(world.find("/admin").is_err());
+    assert!(world.find("/ADMIN/x").is_err());
+    assert_eq!(world.find("/PUBLIC"), Ok(Some(0)));
+}
+
+#[test]
+fn a_longer_path_than_the_bound_is_told_apart() {
+    let world = World::new(&["/*"], LENIENT);
+    let longest = "/".to_owned() + &"a".repeat(super::MAX_PATH - 1);
+    assert_eq!(world.find(&longest), Ok(Some(0)));
+    assert_eq!(world.find(&(longest + "a")), Err(BadPath::TooLong));
+}
+
+#[test]
+fn long_names_with_spaces_and_parameters_are_not_refused() {
+    let world = World::new(&["/*"], LENIENT);
+    assert_eq!(world.find(&"/a%20b".repeat(1_300)), Ok(Some(0)));
+    assert_eq!(world.find(&"/a;v=1/b%20c//d".repeat(250)), Ok(Some(0)));
+}
