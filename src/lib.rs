@@ -4,6 +4,7 @@
 //! The modules in reading order, from the outside in. `ARCHITECTURE.md` is the map.
 
 pub mod answer;
+pub mod app;
 pub mod authn;
 pub mod cache;
 pub mod config;

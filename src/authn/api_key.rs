@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ahash::RandomState;
 use http::{HeaderName, HeaderValue};
 
-use crate::authn::keyring::Keyring;
 use crate::authn::Config;
+use crate::authn::keyring::Keyring;
 use crate::cache::feed::Freshness;
 use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
 use crate::limits::FailedAuthentications;
@@ -57,7 +57,7 @@ impl Key {
             &key.name,
             key.owner.as_deref(),
             &key.scopes,
-            Grant {
+            &Grant {
                 digest,
                 good_until: key.expires_at,
                 revoked: false,
@@ -73,7 +73,7 @@ impl Key {
             &record.name,
             record.owner.as_deref(),
             &record.scopes,
-            Grant {
+            &Grant {
                 digest,
                 good_until: record.good_until(&digest),
                 revoked: record.revoked_at.is_some(),
@@ -83,7 +83,7 @@ impl Key {
         )
     }
 
-    fn new(id: &str, name: &str, owner: Option<&str>, scopes: &Scopes, grant: Grant) -> Self {
+    fn new(id: &str, name: &str, owner: Option<&str>, scopes: &Scopes, grant: &Grant) -> Self {
         let subject = owner.unwrap_or(name);
         Self {
             id: id.into(),

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 pub use body::{AnswerBody, Cut};
 pub use peer::Peer;
-pub use serve::{Core, Gateway};
+pub use serve::{Core, RequestIds};
 pub use snapshot::{Snapshot, Unservable};
 
 use crate::rules::bucket::Rate;

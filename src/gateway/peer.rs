@@ -33,7 +33,7 @@ pub(super) struct Caller {
 
 impl Peer {
     /// The peer at this end of a socket.
-    pub(super) fn new(remote: SocketAddr) -> Self {
+    pub fn new(remote: SocketAddr) -> Self {
         let address = remote.ip().to_canonical();
         let address_value = HeaderValue::try_from(address.to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
@@ -154,7 +154,11 @@ mod tests {
             (&["10.2.2.2"], "10.2.2.2"),
             (&[], "10.0.0.1"),
         ] {
-            assert_eq!(caller("10.0.0.1", lines, &net), (expected.to_owned(), true), "{lines:?}");
+            assert_eq!(
+                caller("10.0.0.1", lines, &net),
+                (expected.to_owned(), true),
+                "{lines:?}"
+            );
         }
     }
 }

@@ -34,7 +34,9 @@ impl Rewrite<'_> {
             keep_api_key: !self.bare && self.route.config.forward.contains(Kind::ApiKey),
             take_authorization: self.bare || entrant.take_authorization,
         };
-        self.snapshot.headers.scrub_request(&mut parts.headers, scrub);
+        self.snapshot
+            .headers
+            .scrub_request(&mut parts.headers, scrub);
         if self.bare {
             parts.headers.remove(header::COOKIE);
         }
@@ -74,7 +76,10 @@ fn write_identity(names: &Identity, headers: &mut HeaderMap, entrant: &Entrant) 
         headers.insert(name.clone(), value.clone());
     };
     write(&names.subject, &key.subject_value);
-    write(&names.methods, &HeaderValue::from_static(Kind::ApiKey.name()));
+    write(
+        &names.methods,
+        &HeaderValue::from_static(Kind::ApiKey.name()),
+    );
     write(&names.key_id, &key.id_value);
     if let Some(owner) = &key.owner_value {
         write(&names.key_owner, owner);

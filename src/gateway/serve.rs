@@ -1,7 +1,6 @@
 //! The walk of one request: each step's result is what the next one needs.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,13 +9,13 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use crate::answer;
 use crate::authn::api_key::Key;
 use crate::authn::standing;
 use crate::cache::feed::Pulse;
 use crate::limits::Callers;
-use crate::listener::Service;
 use crate::platform::{Alive, Monotonic, Platform};
 use crate::rules::credential::Kinds;
 use crate::rules::decision::{Fault, Refusal, Reject, Wanted};
@@ -59,9 +58,6 @@ pub struct Core {
     pub request_ids: RequestIds,
 }
 
-/// The service that a worker's connections call.
-pub struct Gateway(pub Arc<Core>);
-
 /// Request ids: unguessable enough not to collide, cheap enough to make for every request.
 #[derive(Debug)]
 pub struct RequestIds {
@@ -87,10 +83,10 @@ impl RequestIds {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
         let halves = [self.seed[0], mixed(self.seed[1].wrapping_add(count))];
         let mut text = [0; 32];
-        for (half, digits) in halves.iter().zip(text.chunks_exact_mut(16)) {
-            for (place, digit) in digits.iter_mut().enumerate() {
-                *digit = HEX[(half >> (60 - 4 * place)) as usize & 15];
-            }
+        let bytes = halves.iter().flat_map(|half| half.to_be_bytes());
+        for (byte, digits) in bytes.zip(text.chunks_exact_mut(2)) {
+            digits[0] = HEX[usize::from(byte >> 4)];
+            digits[1] = HEX[usize::from(byte & 15)];
         }
         HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
@@ -101,24 +97,6 @@ fn mixed(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
-}
-
-impl Service for Gateway {
-    type Peer = Peer;
-    type Body = AnswerBody;
-
-    fn peer(&self, remote: SocketAddr) -> Peer {
-        Peer::new(remote)
-    }
-
-    async fn call(
-        &self,
-        peer: &Arc<Peer>,
-        began: Monotonic,
-        request: Request<Incoming>,
-    ) -> Response<AnswerBody> {
-        self.0.answer(peer, began, request).await
-    }
 }
 
 /// What the walk has found out about a request, for an answer that may be a refusal.
@@ -142,7 +120,9 @@ struct Destination<'a> {
 
 impl Core {
     /// Answers one request; a refusal is an answer like any other.
-    async fn answer(
+    ///
+    /// Dropped before it is done, the request's caller went away, and the upstream sees that.
+    pub async fn answer(
         self: &Arc<Self>,
         peer: &Peer,
         began: Monotonic,
@@ -159,8 +139,7 @@ impl Core {
         let grpc = answer::is_grpc(&parts.headers);
         let head = parts.method == Method::HEAD;
         let answering = snapshot.cors.as_ref().filter(|cors| cors.answers());
-        let is_preflight =
-            answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
+        let is_preflight = answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
         let grant = answering.map(|cors| cors.grant(&parts.headers));
         let exchange = Exchange::begin(
             self,
@@ -229,7 +208,7 @@ enum Answer {
     Own(Response<Bytes>),
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// Steps 1 to 9: judge, match, authenticate, admit, rewrite, forward.
     async fn proceed(&mut self, mut parts: Parts, body: Incoming) -> Result<Answer, Refusal> {
         let decided = self.decide(&parts).await;
@@ -251,9 +230,7 @@ impl Walk<'_> {
         if limit.is_some_and(|limit| declared.is_some_and(|length| length > limit)) {
             return Err(Reject::BodyTooLarge.into());
         }
-        let callers_end = self
-            .upgrade
-            .map(|_| hyper::upgrade::on(&mut Request::from_parts(parts.clone(), ())));
+        let callers_end = parts.extensions.remove::<OnUpgrade>();
         let body = match self.upgrade {
             // What follows the head is the tunnel's.
             Some(_) => None,
@@ -314,7 +291,7 @@ impl Walk<'_> {
     }
 
     /// Steps 1 to 7: everything that is decided before a byte goes upstream.
-    async fn decide(&mut self, parts: &Parts) -> Result<Decided<'_>, Refusal> {
+    async fn decide(&mut self, parts: &Parts) -> Result<Decided<'a>, Refusal> {
         let snapshot = self.snapshot;
         let is_tunnel = self.upgrade == Some(Upgrade::Http2);
         let form = form::judge(
@@ -324,7 +301,10 @@ impl Walk<'_> {
             &parts.headers,
             is_tunnel,
         )?;
-        let found = snapshot.table.find(form.host, form.path).map_err(Reject::from)?;
+        let found = snapshot
+            .table
+            .find(form.host, form.path)
+            .map_err(Reject::from)?;
         let preflight = cors::is_preflight(&parts.method, &parts.headers);
         let bare = match &snapshot.cors {
             Some(cors) if preflight && cors.answers() => {
@@ -384,7 +364,7 @@ impl Walk<'_> {
     fn open_tunnel(
         &self,
         upgrade: Upgrade,
-        callers_end: hyper::upgrade::OnUpgrade,
+        callers_end: OnUpgrade,
         response: &mut Response<crate::upstream::body::Inbound>,
         route: &Route,
         key: Option<Arc<Key>>,
@@ -515,7 +495,9 @@ fn base64(bytes: &[u8; 16]) -> String {
         group[1..=chunk.len()].copy_from_slice(chunk);
         let group = u32::from_be_bytes(group);
         for place in 0..=chunk.len() {
-            text.push(char::from(DIGITS[(group >> (18 - 6 * place)) as usize & 63]));
+            text.push(char::from(
+                DIGITS[(group >> (18 - 6 * place)) as usize & 63],
+            ));
         }
     }
     while text.len() < 24 {

@@ -14,11 +14,14 @@ use crate::platform::{Alive, Clock};
 
 /// Counts what happens to connections; made by whoever keeps the metrics.
 pub trait Census: Send + Sync + 'static {
-    /// A connection opened.
-    fn opened(&self);
+    /// Counts a connection as open for as long as it lives.
+    type Open: Send + 'static;
 
-    /// A connection ended, perhaps before its time.
-    fn closed(&self, trouble: Option<Trouble>);
+    /// A connection opened.
+    fn open(&self) -> Self::Open;
+
+    /// A connection ended before its time.
+    fn trouble(&self, trouble: Trouble);
 }
 
 /// Hands connections to one worker.
@@ -93,16 +96,13 @@ impl<V: Service, C: Census> Desk<V, C> {
             Arc::clone(&self.clock),
             self.stages.clone(),
         );
-        let counted = Counted {
-            census: Arc::clone(&self.census),
-            trouble: None,
-            _open: open,
-            _alive: self.alive.clone(),
-        };
-        self.census.opened();
+        let counted = (self.census.open(), open, self.alive.clone());
+        let census = Arc::clone(&self.census);
         tokio::spawn(async move {
-            let mut counted = counted;
-            counted.trouble = serving.await.err();
+            if let Err(trouble) = serving.await {
+                census.trouble(trouble);
+            }
+            drop(counted);
         });
     }
 }
@@ -113,19 +113,5 @@ struct Open(Arc<AtomicUsize>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A connection that is being served; counted as closed however it ends.
-struct Counted<C: Census> {
-    census: Arc<C>,
-    trouble: Option<Trouble>,
-    _open: Open,
-    _alive: Alive,
-}
-
-impl<C: Census> Drop for Counted<C> {
-    fn drop(&mut self) {
-        self.census.closed(self.trouble);
     }
 }

@@ -1,0 +1,330 @@
+//! The composition root: a configuration and a platform become a running sidecar, and drain.
+//!
+//! The caller's runtime carries what is not on the request path: accepting, telemetry, the feed
+//! and reloads. Requests live on the workers' runtimes.
+
+mod services;
+mod worker;
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::authn;
+use crate::authn::api_key::{ApiKeys, Key, StoredKeys};
+use crate::authn::keyring::Keyring;
+use crate::cache::feed::{Follower, Freshness, Pulse};
+use crate::cache::verdicts::Verdicts;
+use crate::config::Config;
+use crate::gateway::Unservable;
+use crate::limits::{Callers, FailedAuthentications};
+use crate::listener::{self, Exit, Limits, Listener, Stage};
+use crate::platform::{Ended, Platform, alive};
+use crate::store::{self, OpenError, Store, StoreFault};
+use crate::telemetry::access_log::{AccessLog, Writer};
+use crate::telemetry::metrics::{ConnectionError, Metrics, Reload};
+use crate::telemetry::probes::Readiness;
+
+use services::{Connections, Observe, observer};
+use worker::{Blueprint, Crew, Served};
+
+/// How long the last lines of the access log may take to be written.
+const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+/// Why a sidecar did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener could not be bound.
+    Bind(SocketAddr, io::Error),
+    /// The store could not be opened.
+    Store(OpenError),
+    /// The store did not answer.
+    Feed(StoreFault),
+    /// The configuration cannot be served.
+    Config(Unservable),
+    /// The machine did not give a thread, a runtime or randomness.
+    Machine(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "cannot listen on {address}: another program does; stop it, or change [listen]"
+            ),
+            Self::Bind(address, _) => write!(f, "cannot listen on {address}"),
+            Self::Store(_) => f.write_str("cannot open the store"),
+            Self::Feed(_) => f.write_str("the store does not answer"),
+            Self::Config(_) => f.write_str("the configuration cannot be served"),
+            Self::Machine(_) => f.write_str("cannot start a worker"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind(_, error) | Self::Machine(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Feed(error) => Some(error),
+            Self::Config(error) => Some(error),
+        }
+    }
+}
+
+/// A running sidecar. Dropping it ends everything at once; [`App::stop`] drains first.
+pub struct App {
+    proxy: SocketAddr,
+    telemetry: SocketAddr,
+    drain_delay: Duration,
+    shutdown_grace: Duration,
+    crew: Crew,
+    exit: Exit,
+    connections: Ended,
+    accepting: JoinHandle<io::Result<()>>,
+    background: Vec<JoinHandle<()>>,
+    readiness: Readiness,
+    metrics: Metrics,
+    access_log: Option<Writer>,
+    keys: KeyMaker,
+    pulse: Pulse,
+}
+
+/// Makes what recognises API keys, anew for each configuration.
+struct KeyMaker {
+    stored: Option<Arc<StoredKeys>>,
+    failures: Arc<FailedAuthentications>,
+}
+
+impl KeyMaker {
+    fn make(&self, config: &authn::Config) -> Arc<ApiKeys> {
+        let failures = Arc::clone(&self.failures);
+        Arc::new(ApiKeys::new(config, self.stored.clone(), failures))
+    }
+}
+
+impl App {
+    /// Starts a sidecar, which serves once this returns.
+    pub async fn start(config: &Config, platform: &Platform) -> Result<Self, StartError> {
+        let metrics = Metrics::new(config.workers);
+        let readiness = Readiness::starting();
+        let pulse = Pulse::new();
+        let mut background = Vec::new();
+        let clock = &platform.clock;
+
+        let proxy = bind(config.listen.proxy)?;
+        let telemetry = bind(config.listen.telemetry)?;
+        let addresses = (proxy.address(), telemetry.address());
+        background.push(observe(telemetry, config, platform, &metrics, &readiness));
+
+        let stored = match &config.store {
+            Some(store) => {
+                let (stored, follower) =
+                    open_store(store, config, platform, &metrics, &pulse).await?;
+                background.push(tokio::spawn(follower.follow()));
+                Some(Arc::new(stored))
+            }
+            None => None,
+        };
+        let keys = KeyMaker {
+            stored,
+            failures: Arc::new(FailedAuthentications::new(
+                config.limits.failed_authentications,
+            )),
+        };
+
+        let (access_log, log_writer) = if config.log.access {
+            let text = config.log.format.is_text(io::stdout().is_terminal());
+            let (log, writer) = AccessLog::start(text, io::stdout(), metrics.clone())
+                .map_err(StartError::Machine)?;
+            (Some(log), Some(writer))
+        } else {
+            (None, None)
+        };
+        let (exit, stages) = Exit::new();
+        let (alive, connections) = alive();
+        let served = Arc::new(Served {
+            gateway: config.gateway.clone(),
+            upstreams: config.upstreams.clone(),
+            keys: keys.make(&config.api_keys),
+        });
+        let blueprint = Blueprint {
+            workers: config.workers,
+            limits: Limits::from(&config.listen),
+            platform: platform.clone(),
+            metrics: metrics.clone(),
+            callers: Arc::new(Callers::new()),
+            access_log,
+            pulse: pulse.clone(),
+            alive,
+            stages,
+        };
+        let crew = Crew::hire(&blueprint, &served).await?;
+        drop(blueprint);
+
+        let overloaded = metrics.clone();
+        let accepting = tokio::spawn(listener::accept(
+            proxy,
+            crew.workers(),
+            config.listen.connections,
+            move || {
+                overloaded
+                    .worker(0)
+                    .connection_error(ConnectionError::Overloaded);
+            },
+        ));
+        readiness.ready();
+        Ok(Self {
+            proxy: addresses.0,
+            telemetry: addresses.1,
+            drain_delay: config.listen.drain_delay,
+            shutdown_grace: config.listen.shutdown_grace,
+            crew,
+            exit,
+            connections,
+            accepting,
+            background,
+            readiness,
+            metrics,
+            access_log: log_writer,
+            keys,
+            pulse,
+        })
+    }
+
+    /// Where guarded traffic arrives.
+    pub fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    /// Where `/metrics` and the probes are.
+    pub fn telemetry(&self) -> SocketAddr {
+        self.telemetry
+    }
+
+    /// Puts another configuration in force, whole or not at all.
+    ///
+    /// Listener addresses, the number of workers and the store stay as they were.
+    pub async fn reload(&self, config: &Config) -> Result<(), Unservable> {
+        let served = Arc::new(Served {
+            gateway: config.gateway.clone(),
+            upstreams: config.upstreams.clone(),
+            keys: self.keys.make(&config.api_keys),
+        });
+        self.crew.reload(&served).await?;
+        // What is held open on a key that is no longer there ends now.
+        self.pulse.beat();
+        self.metrics.reload(Reload::Applied);
+        Ok(())
+    }
+
+    /// Counts a configuration that was not put in force.
+    pub fn reload_rejected(&self) {
+        self.metrics.reload(Reload::Rejected);
+    }
+
+    /// Drains and ends: unready at once, serving on through the drain delay, then finishing what
+    /// runs within the grace. True if everything had finished.
+    pub async fn stop(mut self) -> bool {
+        self.readiness.draining();
+        self.exit.enter(Stage::Draining);
+        tokio::time::sleep(self.drain_delay).await;
+        self.accepting.abort();
+        // The crew's inboxes close once the acceptor has dropped its handles to them.
+        let _ = (&mut self.accepting).await;
+        self.exit.enter(Stage::Closing);
+        self.crew.close();
+        let finished = tokio::time::timeout(self.shutdown_grace, self.connections.wait())
+            .await
+            .is_ok();
+        self.crew.dismiss().await;
+        for task in &self.background {
+            task.abort();
+        }
+        if let Some(log) = self.access_log.take() {
+            let flushed = tokio::task::spawn_blocking(move || log.finish(LOG_FLUSH)).await;
+            if !flushed.unwrap_or(false) {
+                tracing::warn!("the last lines of the access log were not written");
+            }
+        }
+        finished
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<Listener, StartError> {
+    Listener::bind(address).map_err(|error| StartError::Bind(address, error))
+}
+
+/// Opens the store and begins to follow it, before anything of it is remembered.
+async fn open_store(
+    store: &store::Config,
+    config: &Config,
+    platform: &Platform,
+    metrics: &Metrics,
+    pulse: &Pulse,
+) -> Result<(StoredKeys, Follower<Key>), StartError> {
+    let clock = &platform.clock;
+    let store = Store::open(store, Arc::clone(clock), observer(metrics));
+    let store = Arc::new(store.map_err(StartError::Store)?);
+    let verdicts = Arc::new(Verdicts::new(config.cache.capacity));
+    let freshness = Freshness::new(config.cache.max_staleness, clock.monotonic());
+    let freshness = Arc::new(freshness);
+    let follower = Follower::begin(
+        Arc::clone(&store),
+        Arc::clone(&verdicts),
+        Arc::clone(&freshness),
+        pulse.clone(),
+        Arc::clone(clock),
+        metrics.clone(),
+    )
+    .await
+    .map_err(StartError::Feed)?;
+    let keyring = Keyring::new(
+        store,
+        config.api_keys.prefix.clone(),
+        config.api_keys.pepper.clone(),
+        platform.clone(),
+    );
+    let stored = StoredKeys::new(Arc::new(keyring), verdicts, freshness);
+    Ok((stored, follower))
+}
+
+/// Serves metrics and probes from here until the process ends, through the drain too.
+fn observe(
+    listener: Listener,
+    config: &Config,
+    platform: &Platform,
+    metrics: &Metrics,
+    readiness: &Readiness,
+) -> JoinHandle<()> {
+    /// More than every scraper and probe of a pod together.
+    const CONNECTIONS: usize = 256;
+
+    let (exit, stages) = Exit::new();
+    let (alive, _) = alive();
+    let service = Observe {
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+    };
+    let (worker, serving) = listener::Worker::new(listener::Desk {
+        service: Arc::new(service),
+        limits: Limits::from(&config.listen),
+        clock: Arc::clone(&platform.clock),
+        census: Arc::new(Connections::telemetry(metrics.clone())),
+        stages,
+        alive,
+    });
+    tokio::spawn(async move {
+        let accepting = listener::accept(listener, vec![worker], CONNECTIONS, || {});
+        let (accepted, ()) = tokio::join!(accepting, serving);
+        if let Err(error) = accepted {
+            tracing::error!(%error, "the telemetry listener failed");
+        }
+        drop(exit);
+    })
+}

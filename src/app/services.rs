@@ -1,0 +1,128 @@
+//! The services that the listeners call, and what counts their connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::gateway::{AnswerBody, Core, Peer};
+use crate::listener::{Census, Service, Trouble};
+use crate::platform::Monotonic;
+use crate::store::{Observer, Operation};
+use crate::telemetry::metrics::{
+    ConnectionError, Listener, Metrics, OpenConnection, StoreOperation,
+};
+use crate::telemetry::probes::{self, Readiness};
+
+/// Guarded traffic.
+pub(super) struct Guard(pub(super) Arc<Core>);
+
+impl Service for Guard {
+    type Peer = Peer;
+    type Body = AnswerBody;
+
+    fn peer(&self, remote: SocketAddr) -> Peer {
+        Peer::new(remote)
+    }
+
+    async fn call(
+        &self,
+        peer: &Arc<Peer>,
+        began: Monotonic,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        self.0.answer(peer, began, request).await
+    }
+}
+
+/// Metrics and probes.
+pub(super) struct Observe {
+    pub(super) metrics: Metrics,
+    pub(super) readiness: Readiness,
+}
+
+impl Service for Observe {
+    type Peer = ();
+    type Body = Full<Bytes>;
+
+    fn peer(&self, _: SocketAddr) {}
+
+    async fn call(
+        &self,
+        _: &Arc<()>,
+        _: Monotonic,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        probes::respond(
+            request.method(),
+            request.uri().path(),
+            &self.metrics,
+            &self.readiness,
+        )
+    }
+}
+
+/// Counts the connections of one worker.
+pub(super) struct Connections {
+    metrics: Metrics,
+    worker: usize,
+    listener: Listener,
+}
+
+impl Connections {
+    pub(super) fn proxy(metrics: Metrics, worker: usize) -> Self {
+        Self {
+            metrics,
+            worker,
+            listener: Listener::Proxy,
+        }
+    }
+
+    pub(super) fn telemetry(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            worker: 0,
+            listener: Listener::Telemetry,
+        }
+    }
+}
+
+impl Census for Connections {
+    type Open = OpenConnection;
+
+    fn open(&self) -> OpenConnection {
+        self.metrics.connection(self.worker, self.listener)
+    }
+
+    fn trouble(&self, trouble: Trouble) {
+        let reason = match trouble {
+            Trouble::HeadTimeout => ConnectionError::HeadTimeout,
+            Trouble::Protocol => ConnectionError::Protocol,
+            Trouble::Io => ConnectionError::Io,
+        };
+        self.metrics.worker(self.worker).connection_error(reason);
+    }
+}
+
+/// Measures the store.
+pub(super) fn observer(metrics: &Metrics) -> Observer {
+    let metrics = metrics.clone();
+    Arc::new(move |operation, duration, succeeded| {
+        let operation = match operation {
+            Operation::Load => Some(StoreOperation::Load),
+            Operation::Swap => Some(StoreOperation::Swap),
+            Operation::Events => Some(StoreOperation::Events),
+            // Only commands list.
+            Operation::List => None,
+        };
+        if let Some(operation) = operation {
+            metrics.store_operation(operation, duration);
+        }
+        if !succeeded {
+            metrics.store_error();
+        }
+    })
+}
