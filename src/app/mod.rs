@@ -115,7 +115,6 @@ impl App {
         let readiness = Readiness::starting();
         let pulse = Pulse::new();
         let mut background = Vec::new();
-        let clock = &platform.clock;
 
         let proxy = bind(config.listen.proxy)?;
         let telemetry = bind(config.listen.telemetry)?;
