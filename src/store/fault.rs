@@ -122,7 +122,7 @@ impl fmt::Display for OpenError {
             ),
             Self::File { path, .. } => write!(
                 f,
-                "the store's file {} cannot be used; give it to the user that runs gatelet, with mode 0600",
+                "the store's file {} cannot be read and written; give it to the user that runs gatelet, on a disk that is not read-only",
                 path.display()
             ),
             Self::Foreign { path } => write!(
@@ -137,7 +137,7 @@ impl fmt::Display for OpenError {
             ),
             Self::Database { path, .. } => write!(
                 f,
-                "the store's file {} cannot be opened; see that its disk has room and is not read-only",
+                "the store's file {} cannot be opened; see that its disk has room and that no other program holds it",
                 path.display()
             ),
             Self::Thread(_) => f.write_str("the machine gives the store no thread"),

@@ -1,5 +1,6 @@
 //! The layout of the database, and how connections to it are set up.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -42,6 +43,13 @@ const CREATE: &str = "
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let mut connection = connect(path)?;
     let database = |source| database(path, source);
+    // SQLite opens a file that it may not write to for reading, and says nothing.
+    if connection.is_readonly("main").map_err(database)? {
+        return Err(OpenError::File {
+            path: path.to_owned(),
+            source: ErrorKind::ReadOnlyFilesystem.into(),
+        });
+    }
     if identify(&connection).map_err(database)? != Identity::CURRENT {
         lay_out(&mut connection, path)?;
     }
