@@ -1,4 +1,36 @@
 //! The user's words, checked and turned into what each room is built from.
+//!
+//! `raw` mirrors the TOML; `layers` puts environment and flags over it; `shape` and `validate`
+//! find everything that is wrong, each with its place; `reload` tells when to read it again. The
+//! only room that reads the environment. No room imports this one: each owns its Config type.
+
+mod file;
+mod layers;
+mod problems;
+mod raw;
+mod reference;
+mod reload;
+mod schema;
+mod secret;
+mod shape;
+mod validate;
+mod values;
+mod warnings;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+
+pub use layers::Overrides;
+pub use problems::{Place, Problem, Problems};
+pub use reference::reference;
+pub use reload::{Watch, fixed_changes};
+
+use problems::{Findings, Origins};
+use raw::Raw;
+use schema::schema_of;
 
 use crate::{authn, cache, gateway, limits, listener, store, telemetry, upstream};
 
@@ -23,4 +55,87 @@ pub struct Config {
     pub limits: limits::Config,
     /// Logs.
     pub log: telemetry::log::Config,
+}
+
+/// A valid configuration, as it was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the rooms are built from.
+    pub config: Config,
+    /// What is allowed and most likely not meant.
+    pub warnings: Vec<Problem>,
+    /// What it was read from.
+    pub watch: Watch,
+}
+
+/// Reads the configuration at `path` and everything it points to, with `overrides` over it.
+///
+/// Fails with every problem there is, not with the first. Blocks on the file system.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
+    let mut watch = Watch::default();
+    let content = match watch.file(path) {
+        Ok(content) => content,
+        Err(error) => return Err(alone(unreadable(path, &error), watch)),
+    };
+    let Ok(text) = std::str::from_utf8(&content) else {
+        return Err(alone(whole_file(path, "not UTF-8", None), watch));
+    };
+    let mut origins = Origins::default();
+    let file = match file::parse(path, text, &mut origins) {
+        Ok(file) => file,
+        Err(problem) => return Err(alone(problem, watch)),
+    };
+
+    let mut findings = Findings::new(origins);
+    let schema = schema_of::<Raw>();
+    let mut merged = layers::merge(file, overrides, schema.as_value(), &mut findings);
+    shape::check(&mut merged.values, schema.as_value(), &mut findings);
+    let config = if let Ok(raw) = figment::value::Value::from(merged.values).deserialize() {
+        let secrets = &merged.secrets;
+        Some(validate::validate(&raw, secrets, &mut watch, &mut findings))
+    } else {
+        // The shape check let something pass that the types refuse. Its error could quote a
+        // secret, so it says no more than that.
+        findings.add(whole_file(path, "a value has the wrong type", None));
+        None
+    };
+
+    let clean = findings.is_clean();
+    let (list, warnings) = findings.into_parts();
+    match config.filter(|_| clean) {
+        Some(config) => Ok(Loaded {
+            config,
+            warnings,
+            watch,
+        }),
+        None => Err(Problems { list, watch }),
+    }
+}
+
+/// The JSON Schema of the file, for editors.
+pub fn schema() -> String {
+    format!("{:#}\n", schema_of::<Raw>().as_value())
+}
+
+fn alone(problem: Problem, watch: Watch) -> Problems {
+    let list = vec![problem];
+    Problems { list, watch }
+}
+
+fn whole_file(path: &Path, message: &str, suggestion: Option<&str>) -> Problem {
+    Problem {
+        place: Place::File {
+            path: path.to_owned(),
+            line: None,
+        },
+        key: String::new(),
+        message: message.to_owned(),
+        suggestion: suggestion.map(str::to_owned),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    let suggestion = (error.kind() == io::ErrorKind::NotFound)
+        .then_some("name the file with --config, or try `gatelet demo`, which needs none");
+    whole_file(path, &format!("cannot be read: {error}"), suggestion)
 }

@@ -1,0 +1,146 @@
+//! What valid files become, and what they are warned of.
+
+use std::time::Duration;
+
+use super::{DIGEST, ROUTE, STORE, UPSTREAM, loaded, warnings, with};
+use crate::rules::bucket::Rate;
+use crate::rules::credential::Kind;
+use crate::upstream::Address;
+
+#[test]
+fn a_valid_route_is_built_as_written() {
+    let text = format!(
+        "{UPSTREAM}[[upstreams]]\nname = \"socket\"\nurl = \"unix:/run/api.sock\"\n{STORE}\
+         [[routes]]\nprefix = \"/a\"\nhost = \"API.example.com\"\nmethods = [\"GET\", \"POST\"]\n\
+         require = {{ any = [\"api_key\"] }}\nscopes = [\"b\", \"a\"]\nupstream = \"socket\"\n\
+         rate_limit = {{ rate = \"60/m\", burst = 7 }}\nrequest_body = \"unlimited\"\n\
+         response_timeout = \"1h30m\"\nforward = [\"api_key\"]\nencoded_slash = \"allow\"\n"
+    );
+    let config = loaded(&text).config;
+    let route = &config.gateway.routes[0];
+    assert_eq!(&*route.name, "api.example.com/a");
+    assert_eq!(route.methods, ["GET", "POST", "HEAD"]);
+    assert!(route.policy.any.contains(Kind::ApiKey) && route.policy.all.is_empty());
+    let (kind, scopes) = &route.policy.scopes[0];
+    assert_eq!((*kind, scopes.joined().as_str()), (Kind::ApiKey, "a b"));
+    assert_eq!(route.upstream, 1);
+    let interval = 1_000_000_000;
+    assert_eq!(route.rate_limit, Some(Rate { interval, burst: 7 }));
+    assert_eq!(route.request_body, None);
+    assert_eq!(route.response_timeout, Some(Duration::from_secs(5400)));
+    assert!(route.forward.contains(Kind::ApiKey) && route.encoded_slash);
+    let tcp = Address::Tcp {
+        host: "127.0.0.1".into(),
+        port: 3000,
+    };
+    assert_eq!(config.upstreams[0].address, tcp);
+    assert_eq!(
+        config.upstreams[1].address,
+        Address::Unix("/run/api.sock".into())
+    );
+}
+
+#[test]
+fn routes_without_a_name_that_share_a_path_are_told_apart() {
+    let key = "require = [\"api_key\"]";
+    let text = format!(
+        "{UPSTREAM}{STORE}[[routes]]\npath = \"/a\"\n{key}\n[[routes]]\nprefix = \"/a\"\n{key}\n\
+         [[routes]]\nprefix = \"/a\"\nmethods = [\"PUT\"]\n{key}\n[[routes]]\npath = \"/b\"\n{key}\n"
+    );
+    let routes = loaded(&text).config.gateway.routes;
+    let names: Vec<&str> = routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(names, ["/a", "/a/*", "PUT /a/*", "/b"]);
+}
+
+#[test]
+fn rates_and_sizes_mean_what_they_say() {
+    let of = |rate: &str| {
+        let text = with(&format!("[limits]\nfailed_authentications = {rate}"));
+        loaded(&text).config.limits.failed_authentications
+    };
+    let second = 1_000_000_000;
+    assert_eq!(
+        of("\"100/s\""),
+        Rate {
+            interval: second / 100,
+            burst: 100
+        }
+    );
+    assert_eq!(
+        of("\"60/m\""),
+        Rate {
+            interval: second,
+            burst: 1
+        }
+    );
+    assert_eq!(
+        of("\"1000/h\""),
+        Rate {
+            interval: 3_600_000_000,
+            burst: 1
+        }
+    );
+    let burst = of("{ rate = \"100/s\", burst = 200 }");
+    assert_eq!(
+        burst,
+        Rate {
+            interval: second / 100,
+            burst: 200
+        }
+    );
+
+    let body = |size: &str| {
+        let text = with(&format!("[limits]\nrequest_body = {size}"));
+        loaded(&text).config.gateway.routes[0].request_body
+    };
+    assert_eq!(body("\"10MiB\""), Some(10 << 20));
+    assert_eq!(body("\"1MB\""), Some(1_000_000));
+    assert_eq!(body("4096"), Some(4096));
+    assert_eq!(body("\"unlimited\""), None);
+}
+
+#[test]
+fn what_escapes_a_guard_is_warned_of() {
+    let route = |lines: &str| format!("[[routes]]\n{lines}\n");
+    let file = |routes: &[String]| format!("{UPSTREAM}{STORE}{}", routes.concat());
+    let guarded = "require = [\"api_key\"]";
+    let open = "require = \"nothing\"";
+
+    let exact = route(&format!("path = \"/admin\"\n{guarded}"));
+    let around = route(&format!("prefix = \"/\"\n{open}"));
+    let found = warnings(&file(&[around.clone(), exact.clone()]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("routes[1].path: stricter than routes[0] around it"),
+        "{found:?}"
+    );
+    // A guarded prefix between them catches the children.
+    let between = route(&format!("prefix = \"/admin\"\n{guarded}"));
+    assert_eq!(warnings(&file(&[around.clone(), exact, between])), [""; 0]);
+    // `/administrator` is not below `/admin`.
+    let other = route(&format!("prefix = \"/admin\"\n{open}"));
+    let exact = route(&format!("path = \"/administrator\"\n{guarded}"));
+    assert_eq!(warnings(&file(&[other, exact])), [""; 0]);
+    // More scopes are stricter too.
+    let scoped = route(&format!("path = \"/a\"\n{guarded}\nscopes = [\"x\"]"));
+    let plain = route(&format!("prefix = \"/\"\n{guarded}"));
+    assert_eq!(warnings(&file(&[scoped, plain.clone()])).len(), 1);
+
+    let hosted = route(&format!("prefix = \"/\"\nhost = \"a.example\"\n{guarded}"));
+    let found = warnings(&file(&[hosted.clone(), around]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("routes[0].host: stricter than routes[1], which has no host"),
+        "{found:?}"
+    );
+    assert_eq!(warnings(&file(&[hosted, plain])), [""; 0]);
+}
+
+#[test]
+fn keys_that_cannot_exist_are_warned_of() {
+    let found = warnings(&format!("{UPSTREAM}{ROUTE}"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("routes[0].require: a key is required and there is none"));
+    let key = format!("[[api_keys.static]]\nname = \"ci\"\nsha256 = \"{DIGEST}\"\n");
+    assert_eq!(warnings(&format!("{UPSTREAM}{ROUTE}{key}")), [""; 0]);
+}

@@ -1,0 +1,388 @@
+//! Every kind of problem, with its place and its way out.
+
+use super::{ROUTE, UPSTREAM, problems, with_route};
+
+#[test]
+fn each_bad_route_says_what_and_how() {
+    let key = "require = [\"api_key\"]";
+    let cases = [
+        (key.to_owned(), "4: routes[0].path: missing; write path ="),
+        (
+            format!("path = \"/a\"\nprefix = \"/a\"\n{key}"),
+            "4: routes[0]: it has a path and a prefix; write two",
+        ),
+        (
+            format!("path = \"a\"\n{key}"),
+            "5: routes[0].path: \"a\": it does not begin with \"/\"; write \"/a\"",
+        ),
+        (
+            format!("path = \"/a%2fb\"\n{key}"),
+            "5: routes[0].path: \"/a%2fb\": it has a percent escape; write",
+        ),
+        (
+            format!("path = \"/a?b=1\"\n{key}"),
+            "5: routes[0].path: \"/a?b=1\": no request reaches such a path; leave",
+        ),
+        (
+            format!("path = \"/a;b\"\n{key}"),
+            "5: routes[0].path: \"/a;b\": no request reaches such a path; leave",
+        ),
+        (
+            format!("path = \"/a/../b\"\n{key}"),
+            "5: routes[0].path: \"/a/../b\": no request reaches such a path; leave",
+        ),
+        (
+            format!("path = \"/a//b\"\n{key}"),
+            "5: routes[0].path: \"/a//b\": no request reaches such a path; leave",
+        ),
+        (
+            format!("path = \"/a/*\"\n{key}"),
+            "5: routes[0].path: \"/a/*\": there are no wildcards; write prefix = \"/a\"",
+        ),
+        (
+            format!("prefix = \"/a/{{id}}/b\"\n{key}"),
+            "5: routes[0].prefix: \"/a/{id}/b\": there are no wildcards; write prefix = \"/a\"",
+        ),
+        (
+            format!("path = \"/a\"\nhost = \"api:80\"\n{key}"),
+            "6: routes[0].host: \"api:80\" is not a host; write it like",
+        ),
+        (
+            format!("path = \"/a\"\nmethods = []\n{key}"),
+            "6: routes[0].methods: it takes no method at all; leave",
+        ),
+        (
+            format!("path = \"/a\"\nmethods = [\"TRACE\"]\n{key}"),
+            "6: routes[0].methods: \"TRACE\" is not a method to route; it is refused",
+        ),
+        (
+            format!("path = \"/a\"\nmethods = [\"G T\"]\n{key}"),
+            "6: routes[0].methods: \"G T\" is not a method to route; did you mean \"GET\"?",
+        ),
+        (
+            "path = \"/a\"\nrequire = []".into(),
+            "6: routes[0].require: the list is empty; write require = \"nothing\"",
+        ),
+        (
+            "path = \"/a\"\nrequire = {}".into(),
+            "6: routes[0].require: no credential is listed; write require = \"nothing\"",
+        ),
+        (
+            "path = \"/a\"\nrequire = \"api_key\"".into(),
+            "6: routes[0].require: unknown requirement \"api_key\"; write [\"api_key\"]",
+        ),
+        (
+            "path = \"/a\"\nrequire = \"nothin\"".into(),
+            "6: routes[0].require: unknown requirement \"nothin\"; did you mean \"nothing\"?",
+        ),
+        (
+            "path = \"/a\"\nrequire = true".into(),
+            "6: routes[0].require: expected a string or a list or a table, found true or false; write it like [\"api_key\"]",
+        ),
+        (
+            "path = \"/a\"\nrequire = [\"access_token\"]".into(),
+            "6: routes[0].require: credential \"access_token\" is not available in this version; known here: \"api_key\"",
+        ),
+        (
+            "path = \"/a\"\nrequire = { any = [\"session_token\"] }".into(),
+            "6: routes[0].require.any: credential \"session_token\" is not available in this version",
+        ),
+        (
+            "path = \"/a\"\nrequire = { some = [\"api_key\"] }".into(),
+            "6: routes[0].require.some: unknown key \"some\"; known here: all, any, optional",
+        ),
+        (
+            "path = \"/a\"\nrequire = { all = [\"api_key\"], any = [\"api_key\"] }".into(),
+            "6: routes[0].require: api_key is listed in more than one way; list it once",
+        ),
+        (
+            "path = \"/a\"\nrequired = [\"api_key\"]".into(),
+            "6: routes[0].required: unknown key \"required\"; did you mean \"require\"?",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nscopes = [\"a b\"]"),
+            "7: routes[0].scopes: \"a b\" is not a scope; write",
+        ),
+        (
+            "path = \"/a\"\nrequire = \"nothing\"\nscopes = [\"a\"]".into(),
+            "7: routes[0].scopes: the route lists no credential that could carry them; name",
+        ),
+        (
+            "path = \"/a\"\nrequire = \"nothing\"\nscopes = { api_key = [\"a\"] }".into(),
+            "7: routes[0].scopes.api_key: the route does not list this credential; name",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nscopes = {{ apikey = [\"a\"] }}"),
+            "7: routes[0].scopes.apikey: unknown key \"apikey\"; did you mean \"api_key\"?",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nscopes = {{ access_token = [\"a\"] }}"),
+            "7: routes[0].scopes.access_token: an access token: not available in this version",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nrate_limit = \"0/s\""),
+            "7: routes[0].rate_limit: \"0/s\" is not a rate; write it like",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nrate_limit = {{ rate = \"1/s\", burst = 0 }}"),
+            "7: routes[0].rate_limit.burst: 0 is too small; the least is 1",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nrate_limit = {{ burst = 2 }}"),
+            "7: routes[0].rate_limit.rate: missing; write rate = \"100/s\"",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nrequest_body = \"big\""),
+            "7: routes[0].request_body: \"big\" is not a size; write it like \"10MiB\", \"1MB\" or \"unlimited\"",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nresponse_timeout = 5"),
+            "7: routes[0].response_timeout: expected a string, found a whole number; write it like \"500ms\"",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nresponse_timeout = \"0s\""),
+            "7: routes[0].response_timeout: no time at all; write it like \"10s\"",
+        ),
+        (
+            "path = \"/a\"\nrequire = \"nothing\"\nforward = [\"api_key\"]".into(),
+            "7: routes[0].forward: the route does not list api_key, so one would go unjudged; add",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nencoded_slash = \"alow\""),
+            "7: routes[0].encoded_slash: unknown value \"alow\"; did you mean \"allow\"?",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nname = \"auth\""),
+            "7: routes[0].name: \"auth\" is what metrics call requests without a route; give",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nname = \"a\\u0007\""),
+            "7: routes[0].name: the name has control characters; write",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\nupstream = \"apj\""),
+            "7: routes[0].upstream: unknown upstream \"apj\"; did you mean \"api\"?",
+        ),
+        (
+            format!("path = \"/a\"\n{key}\n[[routes]]\npath = \"/a/\"\n{key}"),
+            "7: routes[1]: ties with routes[0]: same host, path and methods; give",
+        ),
+        (
+            format!(
+                "path = \"/a\"\nmethods = [\"GET\"]\n{key}\n[[routes]]\npath = \"/a\"\nmethods = [\"HEAD\", \"PUT\"]\n{key}"
+            ),
+            "8: routes[1]: ties with routes[0]",
+        ),
+        (
+            format!(
+                "path = \"/a\"\nname = \"x\"\n{key}\n[[routes]]\npath = \"/b\"\nname = \"x\"\n{key}"
+            ),
+            "10: routes[1].name: routes[0] is called \"x\" too; give",
+        ),
+    ];
+    for (lines, expected) in cases {
+        let found = problems(&with_route(&lines));
+        let expected = format!("config.toml:{expected}");
+        assert!(found.starts_with(&expected), "{lines}\n{found}\n{expected}");
+        assert_eq!(found.lines().count(), 1, "{lines}\n{found}");
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of every kind of problem")]
+fn each_bad_value_says_what_and_how() {
+    // Each begins on line 8.
+    let cases = [
+        (
+            "[[upstreams]]\nname = \"api\"\nurl = \"http://b\"",
+            "9: upstreams[1].name: upstreams[0] is called \"api\" too; give",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"",
+            "8: upstreams[1].url: missing; write url = \"http://127.0.0.1:3000\"",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://u:hunter2@b\"",
+            "10: upstreams[1].url: a user or a password has no place in it; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b/v1\"",
+            "10: upstreams[1].url: \"http://b/v1\": it has a path, and",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b:99999\"",
+            "10: upstreams[1].url: \"http://b:99999\": the port is not one; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b:+80\"",
+            "10: upstreams[1].url: \"http://b:+80\": the port is not one; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://\"",
+            "10: upstreams[1].url: \"http://\": the host is not one; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"b:80\"",
+            "10: upstreams[1].url: \"b:80\": not a URL; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"unix:api.sock\"",
+            "10: upstreams[1].url: \"unix:api.sock\": the path of the socket is not absolute; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://localhost:8080\"",
+            "10: upstreams[1].url: 127.0.0.1:8080 is gatelet itself (listen.proxy), a loop; name",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nprotocol = \"http2\"",
+            "11: upstreams[1].protocol: protocol \"http2\" is not available in this version; known here: \"http1\"",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nca_file = \"x\"",
+            "11: upstreams[1].ca_file: TLS to an upstream: not available in this version",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nmax_connections = 0",
+            "11: upstreams[1].max_connections: 0 is too small; the least is 1",
+        ),
+        (
+            "[listen]\ntelemetry = \"0.0.0.0:8080\"",
+            "9: listen.telemetry: listens where listen.proxy does; give",
+        ),
+        (
+            "[listen.tls]",
+            "8: listen.tls: TLS: not available in this version",
+        ),
+        (
+            "[wallet]\ndomains = []",
+            "8: wallet: wallet sign-in: not available in this version",
+        ),
+        (
+            "[limits]\nrequest_head = \"1KiB\"",
+            "9: limits.request_head: 1KiB is not from 8KiB to 1MiB; write",
+        ),
+        (
+            "[limits]\nhead_timeout = \"9999d\"",
+            "9: limits.head_timeout: 9999d is too long; the most is 366d",
+        ),
+        (
+            "[limits]\nhead_timeout = 1979-05-27",
+            "9: limits.head_timeout: expected a string, found a date; write",
+        ),
+        (
+            "[limits]\nconnections = 1.5",
+            "9: limits.connections: expected a whole number, found a fraction; write it like 10000",
+        ),
+        (
+            "[limits]\nconnections = 99999999999999999999",
+            "9: limits.connections: too large; the most is 4294967295",
+        ),
+        (
+            "limits = []",
+            "8: routes[0].limits: unknown key \"limits\"; known here: name, path",
+        ),
+        (
+            "[forwarded]\ntrusted_proxies = [\"10.0.0.0/33\"]",
+            "9: forwarded.trusted_proxies: \"10.0.0.0/33\" is not a network; write",
+        ),
+        (
+            "[forwarded]\ntrusted_proxies = \"10.0.0.0/8\"",
+            "9: forwarded.trusted_proxies: expected a list, found a string; write it like [\"10.0.0.0/8\"]",
+        ),
+        (
+            "[identity]\nprefix = \"x_auth\"",
+            "9: identity.prefix: \"x_auth\" is not letters, digits and \"-\", with a",
+        ),
+        (
+            "[identity]\nprefix = \"content-\"",
+            "9: identity.prefix: it would take content-encoding away from every request",
+        ),
+        (
+            "[auth]\nrealm = 'a\"b'",
+            "9: auth.realm: \"a\\\"b\" cannot stand in a header; write",
+        ),
+        (
+            "[auth]\nprefix = \"/auth\"",
+            "9: auth.prefix: sign-in: not available in this version",
+        ),
+        (
+            "[cors]",
+            "8: cors.origins: no origin may read an answer; write origins =",
+        ),
+        (
+            "[cors]\norigins = [\"*\"]",
+            "9: cors.origins: \"*\" is not an origin; answers carry credentials",
+        ),
+        (
+            "[cors]\norigins = [\"https://A.example/\"]",
+            "9: cors.origins: \"https://A.example/\" is not an origin; browsers send \"https://a.example\"",
+        ),
+        (
+            "[cors]\norigins = [\"null\"]",
+            "9: cors.origins: \"null\" is not an origin; write it like",
+        ),
+        (
+            "[cors]\norigins = [\"https://a.example:443\"]",
+            "9: cors.origins: \"https://a.example:443\" is not an origin; browsers send \"https://a.example\"",
+        ),
+        (
+            "[api_keys]\nheaders = [\"x api key\"]",
+            "9: api_keys.headers: \"x api key\" is not a header name; write",
+        ),
+        (
+            "[api_keys]\nheaders = [\"X_Auth_Key\"]",
+            "9: api_keys.headers: X_Auth_Key lies below identity.prefix, which callers cannot send",
+        ),
+        (
+            "[api_keys]\nheaders = [\"Cookie\"]",
+            "9: api_keys.headers: cookie has a meaning of its own; write",
+        ),
+        (
+            "[api_keys]\nheaders = [\"authorization\"]",
+            "9: api_keys.headers: \"authorization\" is read as bearer only; bearer = true",
+        ),
+        (
+            "[api_keys]\nheaders = []\nbearer = false",
+            "9: api_keys.headers: routes[0] requires a key, and nothing may carry one; write",
+        ),
+        (
+            "[api_keys]\nprefix = \"g_k\"",
+            "9: api_keys.prefix: \"g_k\" is not 1 to 16 letters and digits; write",
+        ),
+        (
+            "[api_keys]\nprefix = \"gs\"",
+            "9: api_keys.prefix: session tokens begin with \"gs\"; write",
+        ),
+        (
+            "[api_keys]\npepper_file = \"/nonexistent/pepper\"",
+            "9: api_keys.pepper_file: /nonexistent/pepper cannot be read: No such file",
+        ),
+        (
+            "[api_keys]\ndirectory = \"/nonexistent/keys\"",
+            "9: api_keys.directory: /nonexistent/keys cannot be read: No such file",
+        ),
+        (
+            "[[api_keys.static]]\nname = \"ci\"",
+            "8: api_keys.static[0].sha256: missing; write sha256 =",
+        ),
+        (
+            "[[api_keys.static]]\nname = \"ci\"\nsha256 = \"abc\"",
+            "10: api_keys.static[0].sha256: not a SHA-256 of 64 hexadecimal digits; write it like what",
+        ),
+        (
+            "[log]\naccess = \"yes\"",
+            "9: log.access: expected true or false, found a string; write it like true",
+        ),
+        (
+            "[storage]",
+            "8: storage: unknown key \"storage\"; known here: listen",
+        ),
+    ];
+    for (lines, expected) in cases {
+        let text = format!("{UPSTREAM}{ROUTE}upstream = \"api\"\n{lines}\n");
+        let found = problems(&text);
+        let first = format!("config.toml:{expected}");
+        assert!(found.starts_with(&first), "{lines}\n{found}\n{first}");
+        assert_eq!(found.lines().count(), 1, "{lines}\n{found}");
+    }
+}

@@ -1,0 +1,204 @@
+//! Upstreams: names, URLs, and that none of them is gatelet itself.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use super::super::problems::{Findings, quoted};
+use super::super::raw::Upstream;
+use super::{bounded, positive};
+use crate::listener;
+use crate::upstream::{Address, Config};
+
+/// The longest path that a unix socket address holds, its terminator left out.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// Judges the upstreams. The places of those with a bad URL are kept, so that the rest count right.
+pub(super) fn upstreams(
+    raw: &[Upstream],
+    listen: &listener::Config,
+    findings: &mut Findings,
+) -> Vec<Config> {
+    if raw.is_empty() {
+        findings.missing(
+            "upstreams",
+            "there is no upstream to forward to",
+            "write [[upstreams]] with name = \"api\" and url = \"http://127.0.0.1:3000\"",
+        );
+    }
+    let mut names = BTreeMap::new();
+    let mut built = Vec::with_capacity(raw.len());
+    for (index, upstream) in raw.iter().enumerate() {
+        let key = |name: &str| format!("upstreams[{index}].{name}");
+        if let Some(name) = &upstream.name {
+            name_is_good(&key("name"), name, findings);
+            if let Some(first) = names.insert(name.as_str(), index) {
+                let message = format!("upstreams[{first}] is called {} too", quoted(name));
+                findings.problem_with(&key("name"), message, "give each its own name");
+            }
+        }
+        let address = upstream
+            .url
+            .as_deref()
+            .and_then(|url| address(&key("url"), url, listen, findings));
+        built.push(Config {
+            name: upstream.name.as_deref().unwrap_or_default().into(),
+            address: address.unwrap_or_else(|| Address::Unix(PathBuf::new())),
+            connect_timeout: positive(&key("connect_timeout"), upstream.connect_timeout, findings),
+            response_timeout: positive(
+                &key("response_timeout"),
+                upstream.response_timeout,
+                findings,
+            ),
+            idle_timeout: bounded(&key("idle_timeout"), upstream.idle_timeout, findings),
+            max_connections: upstream.max_connections,
+        });
+    }
+    built
+}
+
+/// Whether `name` can be a name in metrics, logs and headers; reported where it cannot.
+pub(super) fn name_is_good(key: &str, name: &str, findings: &mut Findings) -> bool {
+    let message = if name.trim().is_empty() {
+        "the name is empty"
+    } else if name.chars().any(char::is_control) {
+        "the name has control characters"
+    } else if name.len() > 200 {
+        "the name is longer than 200 bytes"
+    } else {
+        return true;
+    };
+    findings.problem_with(
+        key,
+        message,
+        "write a short name of letters, digits and \"-\"",
+    );
+    false
+}
+
+fn address(
+    key: &str,
+    url: &str,
+    listen: &listener::Config,
+    findings: &mut Findings,
+) -> Option<Address> {
+    match parse(url) {
+        Ok(address) => {
+            let own = [
+                ("listen.proxy", listen.proxy),
+                ("listen.telemetry", listen.telemetry),
+            ];
+            let reached = own.iter().find(|(_, socket)| reaches(&address, *socket));
+            if let Some((listener, socket)) = reached {
+                let message = format!("{socket} is gatelet itself ({listener}), a loop");
+                findings.problem_with(key, message, "name the API's own port");
+            }
+            Some(address)
+        }
+        Err(Bad { message, way_out }) => {
+            // A URL with a user may hold a password as well.
+            let message = if url.contains('@') {
+                message.to_owned()
+            } else {
+                format!("{}: {message}", quoted(url))
+            };
+            findings.problem_with(key, message, way_out);
+            None
+        }
+    }
+}
+
+struct Bad {
+    message: &'static str,
+    way_out: &'static str,
+}
+
+fn parse(url: &str) -> Result<Address, Bad> {
+    const FORMS: &str = "write \"http://127.0.0.1:3000\" or \"unix:/run/api.sock\"";
+    let bad = |message| Bad {
+        message,
+        way_out: FORMS,
+    };
+    if let Some(path) = url.strip_prefix("unix:") {
+        return match path {
+            _ if !path.starts_with('/') => Err(bad("the path of the socket is not absolute")),
+            _ if path.contains('\0') => Err(bad("the path of the socket has a null byte")),
+            _ if path.len() > LONGEST_SOCKET_PATH => {
+                Err(bad("the path of the socket is longer than 107 bytes"))
+            }
+            _ => Ok(Address::Unix(PathBuf::from(path))),
+        };
+    }
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(bad("not a URL"));
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" => {}
+        "https" => return Err(bad("https upstreams are not available in this version")),
+        _ => return Err(bad("not a URL of an HTTP API")),
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, below) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err(bad("a user or a password has no place in it"));
+    }
+    if !matches!(below, "" | "/") {
+        return Err(Bad {
+            message: "it has a path, and requests are forwarded with their own path unchanged",
+            way_out: "leave the path out",
+        });
+    }
+    let (host, port) = split_port(authority).ok_or_else(|| bad("the port is not one"))?;
+    let host = host_name(host).ok_or_else(|| bad("the host is not one"))?;
+    Ok(Address::Tcp { host, port })
+}
+
+fn split_port(authority: &str) -> Option<(&str, u16)> {
+    // The colons inside brackets belong to an IPv6 address.
+    let after_brackets = authority.rfind(']').map_or(0, |end| end + 1);
+    let Some(colon) = authority[after_brackets..].find(':') else {
+        return Some((authority, 80));
+    };
+    let (host, port) = authority.split_at(after_brackets + colon);
+    let digits = &port[1..];
+    let port: u16 = digits.parse().ok()?;
+    (port != 0 && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some((host, port))
+}
+
+/// A name or an address, without brackets.
+fn host_name(host: &str) -> Option<Box<str>> {
+    if let Some(inner) = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        return inner.parse::<Ipv6Addr>().ok().map(|_| inner.into());
+    }
+    let good = !host.is_empty()
+        && host.len() <= 253
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    good.then(|| host.to_ascii_lowercase().into())
+}
+
+/// Whether connecting to `address` arrives at a listener on `socket`, as far as names tell.
+fn reaches(address: &Address, socket: std::net::SocketAddr) -> bool {
+    let Address::Tcp { host, port } = address else {
+        return false;
+    };
+    if *port != socket.port() {
+        return false;
+    }
+    let ips = if &**host == "localhost" {
+        vec![
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv6Addr::LOCALHOST.into(),
+        ]
+    } else {
+        host.parse().into_iter().collect()
+    };
+    ips.into_iter().any(|ip: IpAddr| {
+        let here = ip.is_loopback() || ip.is_unspecified();
+        ip == socket.ip() || (here && socket.ip().is_unspecified())
+    })
+}
