@@ -7,11 +7,7 @@ pub mod answer;
 pub mod app;
 pub mod authn;
 pub mod cache;
-pub mod cli {
-    //! The commands.
-
-    pub mod keys;
-}
+pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod limits;
