@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod config;
 mod crash;
 mod keys_cli;
 mod store;
