@@ -15,7 +15,7 @@ pub(super) fn check(values: &mut Dict, schema: &Json, findings: &mut Findings) {
 }
 
 /// Keys of gatelet's that this version does not have, without list places, and what they are about.
-const LATER_KEYS: [(&str, &str); 20] = [
+const LATER_KEYS: [(&str, &str); 22] = [
     ("listen.tls", "TLS"),
     ("listen.admin", "the admin listener"),
     ("upstreams.ca_file", "TLS to an upstream"),
@@ -34,7 +34,9 @@ const LATER_KEYS: [(&str, &str); 20] = [
     ("store.urls", "a Redis store"),
     ("store.cluster", "a Redis store"),
     ("store.sentinel_master", "a Redis store"),
+    ("store.username", "a Redis store"),
     ("store.password", "a Redis store"),
+    ("store.password_file", "a Redis store"),
     ("store.key_prefix", "a Redis store"),
 ];
 

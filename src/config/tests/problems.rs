@@ -258,6 +258,14 @@ fn each_bad_value_says_what_and_how() {
             "8: wallet: wallet sign-in: not available in this version",
         ),
         (
+            "[store]\nkind = \"redis\"",
+            "9: store.kind: store \"redis\" is not available in this version; known here: \"embedded\"",
+        ),
+        (
+            "[store]\npassword_file = \"x\"",
+            "9: store.password_file: a Redis store: not available in this version",
+        ),
+        (
             "[limits]\nrequest_head = \"1KiB\"",
             "9: limits.request_head: 1KiB is not from 8KiB to 1MiB; write",
         ),

@@ -115,7 +115,7 @@ impl Judge<'_> {
             }
         };
         let key = self.at(name);
-        if let Some((message, suggestion)) = pattern_fault(name, text) {
+        if let Some((message, suggestion)) = pattern_fault(text) {
             let message = format!("{}: {message}", quoted(text));
             findings.problem_with(&key, message, suggestion);
             return None;
@@ -317,7 +317,7 @@ fn method(name: &str) -> Result<Method, String> {
 }
 
 /// Why no request could ever match `text`, and the way out.
-fn pattern_fault(name: &str, text: &str) -> Option<(&'static str, String)> {
+fn pattern_fault(text: &str) -> Option<(&'static str, String)> {
     if !text.starts_with('/') {
         return Some((
             "it does not begin with \"/\"",
@@ -351,7 +351,7 @@ fn pattern_fault(name: &str, text: &str) -> Option<(&'static str, String)> {
         let way_out = format!("write prefix = {:?}", format!("/{}", fixed.join("/")));
         return Some(("there are no wildcards", way_out));
     }
-    (name == "path" && text.len() > 1000).then(|| (no_request, "write a shorter one".to_owned()))
+    None
 }
 
 /// Gives each route its name, and sees that no two share one.
