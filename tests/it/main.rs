@@ -1,6 +1,26 @@
-//! The integration tests, one binary.
+//! The integration tests, one binary: the real program before a real upstream.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that meets the unexpected stops there, and measures real time"
+)]
 
-mod config;
+mod harness;
+
+mod answers;
+mod architecture;
+mod cors;
 mod crash;
+mod drain;
+mod http2;
 mod keys_cli;
+mod limits;
+mod proxying;
+mod reload;
+mod revocation;
+mod soak;
 mod store;
+mod strangers;
+mod telemetry;
+mod websocket;

@@ -9,6 +9,9 @@ use crate::rules::credential::{Kind, Kinds};
 use crate::rules::policy::Policy;
 use crate::rules::route::{Case, Choice, Hit, PathGroup, Pattern, RouteTable, Which};
 
+#[cfg(test)]
+mod tests;
+
 /// What a route covers and what it requires, in the order in which the table was built.
 #[derive(Clone, Copy, Debug)]
 pub struct Guarded<'a> {

@@ -1,172 +1,152 @@
 //! Upstreams as they read a path, each written down as simply as it goes.
 //!
-//! Nothing of what is tested is used here: the steps are written a second time, slowly.
+//! Nothing of what is tested is used here: the steps are written a second time, and plainly.
 
-/// What an upstream takes a path for: its segments, and whether their case matters to it.
+/// What an upstream takes a path for, and whether case matters to it.
 pub(super) struct Seen {
-    pub(super) segments: Vec<Vec<u8>>,
+    /// Decoded; a NUL is a slash that belongs to its segment.
+    pub(super) path: Vec<u8>,
     pub(super) folded: bool,
 }
 
-pub(super) type Upstream = fn(&str) -> Seen;
+pub(super) type Upstream = fn(&[u8]) -> Seen;
 
 pub(super) const UPSTREAMS: [(&str, Upstream); 16] = [
-    ("express", |raw| folded(decode_segments(raw.into()))),
-    ("nginx", |raw| exact(dots(collapse(decode(raw.into()))))),
-    ("nginx, merge_slashes off", |raw| {
-        exact(dots(decode(raw.into())))
-    }),
+    ("express", |raw| folded(decode_segments(raw))),
+    ("nginx", |raw| exact(dots(&collapse(&decode(raw))))),
+    ("nginx, merge_slashes off", |raw| exact(dots(&decode(raw)))),
     ("apache, encoded slashes kept", |raw| {
-        let segments = decode_segments(collapse(dots(collapse(decode_dots(raw.into())))));
-        exact_segments(segments)
+        exact(decode_segments(&dots(&collapse(&decode_dots(raw)))))
     }),
     ("tomcat", |raw| {
-        exact(dots(collapse(decode(parameters(raw.into())))))
+        exact(dots(&collapse(&decode(&parameters(raw)))))
     }),
     ("tomcat, backslashes allowed", |raw| {
-        exact(dots(collapse(backslashes(decode(parameters(raw.into()))))))
+        exact(dots(&collapse(&backslashes(&decode(&parameters(raw))))))
     }),
     ("jetty", |raw| {
-        exact_segments(decode_segments(dots(parameters(decode_dots(raw.into())))))
+        exact(decode_segments(&dots(&parameters(&decode_dots(raw)))))
     }),
     ("spring", |raw| {
-        exact(dots(collapse(parameters(decode(raw.into())))))
+        exact(dots(&collapse(&parameters(&decode(raw)))))
     }),
     ("iis", |raw| {
-        folded(split(dots(collapse(backslashes(decode(raw.into()))))))
+        folded(dots(&collapse(&backslashes(&decode(raw)))))
     }),
-    ("go", |raw| exact(dots(collapse(decode(raw.into()))))),
+    ("aiohttp", |raw| exact(decode(&dots(raw)))),
     ("node's URL", |raw| {
-        exact_segments(decode_segments(authority(dots(backslashes(decode_dots(
-            raw.into(),
-        ))))))
+        exact(decode_segments(&authority(&dots(&backslashes(
+            &decode_dots(raw),
+        )))))
     }),
     ("a decoded path parsed as a URL", |raw| {
-        let url = until(until(backslashes(decode(raw.into())), b'#'), b'?');
-        exact(dots(authority(url)))
+        let url = until(&until(&backslashes(&decode(raw)), b'#'), b'?');
+        exact(dots(&authority(&url)))
     }),
     ("double decoder", |raw| {
-        exact(dots(collapse(decode(decode(raw.into())))))
+        exact(dots(&collapse(&decode(&decode(raw)))))
     }),
     ("double decoder on Windows", |raw| {
-        folded(split(dots(collapse(backslashes(decode(decode(
-            raw.into(),
-        )))))))
+        folded(dots(&collapse(&backslashes(&decode(&decode(raw))))))
     }),
     ("a proxy that cleans, before tomcat", |raw| {
-        let cleaned = dots(collapse(decode(raw.into())));
-        exact(dots(collapse(decode(parameters(cleaned)))))
+        let cleaned = dots(&collapse(&decode(raw)));
+        exact(dots(&collapse(&decode(&parameters(&cleaned)))))
     }),
     ("php behind a rewrite", |raw| {
-        exact(until(
-            until(collapse(decode(parameters(decode(raw.into())))), b'?'),
-            b'#',
-        ))
+        let rewritten = collapse(&decode(&parameters(&decode(raw))));
+        exact(until(&until(&rewritten, b'?'), b'#'))
     }),
 ];
 
-/// An upstream that takes the given steps, by number, and decodes at most twice.
-pub(super) fn composed(raw: &str, steps: &[u8]) -> Seen {
-    let mut path = raw.as_bytes().to_vec();
+/// An upstream that takes the given steps, by number, and decodes once or twice.
+pub(super) fn composed(raw: &[u8], steps: &[u8]) -> Seen {
+    let mut path = raw.to_vec();
     let mut decoded = 0;
     for step in steps {
         path = match step % 9 {
             0 if decoded < 2 => {
                 decoded += 1;
-                decode(path)
+                decode(&path)
             }
-            1 => backslashes(path),
-            2 => parameters(path),
-            3 => collapse(path),
-            4 => dots(path),
-            5 if decoded > 0 => until(path, b'#'),
-            6 if decoded > 0 => until(path, b'?'),
-            7 => authority(path),
-            8 => decode_dots(path),
+            1 => backslashes(&path),
+            2 => parameters(&path),
+            3 => collapse(&path),
+            4 => dots(&path),
+            5 if decoded > 0 => until(&path, b'#'),
+            6 if decoded > 0 => until(&path, b'?'),
+            7 => authority(&path),
+            8 => decode_dots(&path),
             _ => path,
         };
     }
-    let segments = if decoded == 0 {
-        decode_segments(path)
-    } else {
-        split(path)
-    };
+    if decoded == 0 {
+        path = decode_segments(&path);
+    }
     Seen {
-        segments,
+        path,
         folded: steps.len() % 2 == 1,
     }
 }
 
 fn exact(path: Vec<u8>) -> Seen {
-    exact_segments(split(path))
-}
-
-fn exact_segments(segments: Vec<Vec<u8>>) -> Seen {
     Seen {
-        segments,
+        path,
         folded: false,
     }
 }
 
-fn folded(segments: Vec<Vec<u8>>) -> Seen {
-    Seen {
-        segments,
-        folded: true,
-    }
+fn folded(path: Vec<u8>) -> Seen {
+    Seen { path, folded: true }
 }
 
-pub(super) fn decode_segments(path: Vec<u8>) -> Vec<Vec<u8>> {
-    split(path).into_iter().map(decode).collect()
+/// What follows the first slash, by slashes.
+pub(super) fn split(path: &[u8]) -> Vec<&[u8]> {
+    path[1..].split(|&byte| byte == b'/').collect()
 }
 
-fn split(path: Vec<u8>) -> Vec<Vec<u8>> {
-    path.split(|&byte| byte == b'/')
-        .skip(1)
-        .map(<[u8]>::to_vec)
-        .collect()
+fn join(segments: &[&[u8]]) -> Vec<u8> {
+    let mut path = vec![b'/'];
+    path.extend(segments.join(&b'/'));
+    path
 }
 
-fn join(segments: &[Vec<u8>]) -> Vec<u8> {
-    let mut path = Vec::new();
-    for segment in segments {
-        path.push(b'/');
-        path.extend(segment);
-    }
-    if path.is_empty() { b"/".to_vec() } else { path }
+fn decode(path: &[u8]) -> Vec<u8> {
+    decode_as(path, Some)
 }
 
-fn decode(path: Vec<u8>) -> Vec<u8> {
-    decode_if(&path, |_| true)
+/// Decodes each segment by itself.
+pub(super) fn decode_segments(path: &[u8]) -> Vec<u8> {
+    decode_as(path, |byte| Some(if byte == b'/' { 0 } else { byte }))
 }
 
 /// What WHATWG's URL and RFC 3986's normalisation do before they look for dot segments.
-fn decode_dots(path: Vec<u8>) -> Vec<u8> {
-    decode_if(&path, |byte| byte == b'.')
+fn decode_dots(path: &[u8]) -> Vec<u8> {
+    decode_as(path, |byte| (byte == b'.').then_some(byte))
 }
 
-fn decode_if(path: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = path;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+fn decode_as(path: &[u8], meaning: impl Fn(u8) -> Option<u8>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while at < path.len() {
+        let digits = if path[at] == b'%' {
+            path.get(at + 1..at + 3)
+        } else {
+            None
+        };
         let value = digits
-            .filter(|two| two.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|two| u8::from_str_radix(two, 16).ok());
-        match value {
-            Some(value) if byte == b'%' && wanted(value) => {
-                out.push(value);
-                rest = &tail[2..];
-            }
-            _ => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .filter(|two| !two.starts_with('+'))
+            .and_then(|two| u8::from_str_radix(two, 16).ok())
+            .and_then(&meaning);
+        out.push(value.unwrap_or(path[at]));
+        at += if value.is_some() { 3 } else { 1 };
     }
     out
 }
 
-fn backslashes(mut path: Vec<u8>) -> Vec<u8> {
+fn backslashes(path: &[u8]) -> Vec<u8> {
+    let mut path = path.to_vec();
     for byte in &mut path {
         if *byte == b'\\' {
             *byte = b'/';
@@ -175,60 +155,54 @@ fn backslashes(mut path: Vec<u8>) -> Vec<u8> {
     path
 }
 
-fn parameters(path: Vec<u8>) -> Vec<u8> {
+fn parameters(path: &[u8]) -> Vec<u8> {
     let mut segments = split(path);
     for segment in &mut segments {
         if let Some(at) = segment.iter().position(|&byte| byte == b';') {
-            segment.truncate(at);
+            *segment = &segment[..at];
         }
     }
     join(&segments)
 }
 
-fn collapse(path: Vec<u8>) -> Vec<u8> {
-    let mut segments = split(path);
-    let last = segments.len().saturating_sub(1);
-    let mut at = 0;
-    segments.retain(|segment| {
-        at += 1;
-        !segment.is_empty() || at > last
-    });
-    join(&segments)
+fn collapse(path: &[u8]) -> Vec<u8> {
+    let mut path = path.to_vec();
+    path.dedup_by(|second, first| *second == b'/' && *first == b'/');
+    path
 }
 
 /// Resolves dot segments; who climbs above the root stays there, as RFC 3986 has it.
-fn dots(path: Vec<u8>) -> Vec<u8> {
-    let mut stack: Vec<Vec<u8>> = Vec::new();
+fn dots(path: &[u8]) -> Vec<u8> {
+    let mut stack: Vec<&[u8]> = Vec::new();
     let segments = split(path);
-    let last = segments.len().saturating_sub(1);
-    for (at, segment) in segments.into_iter().enumerate() {
-        let dots = segment == b"." || segment == b"..";
-        if segment == b".." {
-            stack.pop();
+    for (at, segment) in segments.iter().enumerate() {
+        match *segment {
+            b"." => {}
+            b".." => {
+                stack.pop();
+            }
+            other => {
+                stack.push(other);
+                continue;
+            }
         }
-        if !dots {
-            stack.push(segment);
-        } else if at == last {
-            stack.push(Vec::new());
+        if at + 1 == segments.len() {
+            stack.push(b"");
         }
     }
     join(&stack)
 }
 
-fn until(path: Vec<u8>, end: u8) -> Vec<u8> {
-    path.split(|&byte| byte == end)
-        .next()
-        .unwrap_or_default()
-        .to_vec()
+fn until(path: &[u8], end: u8) -> Vec<u8> {
+    let end = path.iter().position(|&byte| byte == end);
+    path[..end.unwrap_or(path.len())].to_vec()
 }
 
-fn authority(path: Vec<u8>) -> Vec<u8> {
+fn authority(path: &[u8]) -> Vec<u8> {
     if !path.starts_with(b"//") {
-        return path;
+        return path.to_vec();
     }
-    let mut segments = split(path);
-    while segments.first().is_some_and(Vec::is_empty) {
-        segments.remove(0);
-    }
-    join(segments.get(1..).unwrap_or_default())
+    let segments = split(path);
+    let host = segments.iter().position(|segment| !segment.is_empty());
+    join(host.map_or(&[], |host| &segments[host + 1..]))
 }

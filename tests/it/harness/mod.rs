@@ -1,0 +1,20 @@
+//! What every suite stands on: a [`World`] runs the real program, an [`Upstream`] records the raw
+//! bytes it is sent, a [`Client`] writes raw bytes and reads what comes back.
+//!
+//! Nothing here judges. Every wait has a bound; nothing sleeps for luck.
+
+mod client;
+mod h2;
+mod process;
+mod random;
+mod upstream;
+mod wait;
+mod wire;
+mod world;
+
+pub(crate) use client::{Client, Response, request};
+pub(crate) use h2::{Frames, H2, RawAnswer, empty, with_trailers};
+pub(crate) use random::Random;
+pub(crate) use upstream::{Exchange, Received, Upstream};
+pub(crate) use wait::{BOUND, eventually, within};
+pub(crate) use world::{KEY, NARROW_KEY, World, sha256_hex};
