@@ -10,6 +10,7 @@ mod harness;
 
 mod answers;
 mod architecture;
+mod config;
 mod cors;
 mod crash;
 mod drain;
