@@ -145,7 +145,7 @@ impl Following {
             tracing::warn!("{warning}");
         }
         for key in config::fixed_changes(&self.config, &loaded.config) {
-            tracing::warn!(key, "changed, and takes effect at the next start");
+            tracing::warn!(key, "was changed; that takes effect with a restart");
         }
         match app.reload(&loaded.config).await {
             Ok(()) => {

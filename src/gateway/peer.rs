@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
@@ -75,11 +76,9 @@ impl Peer {
 
     /// Writes the forwarding headers; incoming ones that are not believed are gone by now.
     pub(super) fn write_forwarded(&self, headers: &mut HeaderMap, through_trusted: bool) {
-        if through_trusted && headers.contains_key(X_FORWARDED_FOR) {
-            headers.append(X_FORWARDED_FOR, self.address_value.clone());
-        } else {
-            headers.insert(X_FORWARDED_FOR, self.address_value.clone());
-        }
+        let chain = through_trusted.then(|| self.appended(headers)).flatten();
+        let chain = chain.unwrap_or_else(|| self.address_value.clone());
+        headers.insert(X_FORWARDED_FOR, chain);
         if !through_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         }
@@ -88,6 +87,18 @@ impl Peer {
         {
             headers.insert(X_FORWARDED_HOST, host);
         }
+    }
+
+    /// The chain of `X-Forwarded-For` with this peer at its end, as one line: some readers look
+    /// at the first line alone.
+    fn appended(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let mut chain = BytesMut::new();
+        for line in headers.get_all(X_FORWARDED_FOR) {
+            chain.extend_from_slice(line.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+        chain.extend_from_slice(self.address_value.as_bytes());
+        HeaderValue::from_maybe_shared(chain.freeze()).ok()
     }
 }
 

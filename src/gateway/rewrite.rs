@@ -53,7 +53,11 @@ impl Rewrite<'_> {
                 .headers
                 .insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
-        if has_body && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        // Trailers announced over HTTP/2 need chunks in HTTP/1.1, whatever length is declared.
+        let chunked = parts.headers.contains_key(header::TRAILER)
+            || !parts.headers.contains_key(header::CONTENT_LENGTH);
+        if has_body && chunked {
+            parts.headers.remove(header::CONTENT_LENGTH);
             // Said here, because the HTTP library expects no body of some methods.
             parts.headers.insert(
                 header::TRANSFER_ENCODING,

@@ -16,7 +16,7 @@ fn allowed(room: &str) -> BTreeSet<&'static str> {
         "telemetry" | "answer" => BTreeSet::from(["rules", "platform"]),
         "store" | "limits" | "upstream" | "listener" => with_leaves(&[]),
         "cache" => with_leaves(&["store"]),
-        "authn" => with_leaves(&["cache", "store"]),
+        "authn" => with_leaves(&["cache", "limits", "store"]),
         "gateway" => with_leaves(&["authn", "upstream", "limits", "cache"]),
         "config" => with_leaves(&[
             "authn", "cache", "gateway", "limits", "listener", "store", "upstream",

@@ -328,12 +328,12 @@ fn no_secret_is_ever_logged_or_counted() {
         }
     }
     world.get(&format!("/open?key={KEY}"), &[]);
+    world.revoke_key(&id);
     world.write(
         "config.toml",
         &format!("[api_keys]\npepper = \"{unknown}\"\n"),
     );
     world.signal("HUP");
-    world.revoke_key(&id);
     upstream.stop();
     world.get("/guarded/last", &[("x-api-key", KEY)]);
     world.access("/guarded/last");

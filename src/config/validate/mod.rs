@@ -68,7 +68,7 @@ pub(super) fn validate(
                 .iter()
                 .map(|net| net.0)
                 .collect(),
-            private_cookies: Vec::new(),
+            private_cookies: vec!["__Host-refresh".into()],
             cors,
         },
         api_keys,

@@ -129,15 +129,11 @@ fn decode_as(path: &[u8], meaning: impl Fn(u8) -> Option<u8>) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut at = 0;
     while at < path.len() {
-        let digits = if path[at] == b'%' {
-            path.get(at + 1..at + 3)
-        } else {
-            None
-        };
-        let value = digits
-            .and_then(|two| std::str::from_utf8(two).ok())
-            .filter(|two| !two.starts_with('+'))
-            .and_then(|two| u8::from_str_radix(two, 16).ok())
+        let digit = |at: usize| char::from(*path.get(at)?).to_digit(16);
+        let value = (path[at] == b'%')
+            .then(|| Some(digit(at + 1)? * 16 + digit(at + 2)?))
+            .flatten()
+            .and_then(|value| u8::try_from(value).ok())
             .and_then(&meaning);
         out.push(value.unwrap_or(path[at]));
         at += if value.is_some() { 3 } else { 1 };
