@@ -1,0 +1,96 @@
+"""`gatelet demo` as a newcomer meets it: paste what it prints."""
+
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from processes import BOUND, Process, eventually
+
+
+class Demo(Process):
+    def __init__(self, program):
+        super().__init__([program, "demo"])
+        self.folder = Path(self.wait_for(r"Ctrl-C stops the demo and removes (\S+)\.$").group(1))
+        self.commands = [line[2:] for line in self.lines if re.match(r"  \S", line)]
+
+    def command(self, *pieces, without="\0"):
+        """The first printed command with all these pieces."""
+        return next(each for each in self.commands if without not in each and all(piece in each for piece in pieces))
+
+
+def paste(command):
+    return subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=BOUND, stdin=subprocess.DEVNULL
+    )
+
+
+def status(printed):
+    return int(printed.stdout.split()[1])
+
+
+@pytest.fixture
+def demo(program):
+    running = Demo(program)
+    yield running
+    running.stop()
+
+
+def test_every_printed_command_does_what_it_says(demo, tool):
+    tool("curl")
+    with_key = paste(demo.command("portfolio", "x-api-key"))
+    assert status(with_key) == 200
+    assert '"network":"arbitrum"' in with_key.stdout
+
+    whoami = paste(demo.command("whoami"))
+    assert status(whoami) == 200
+    assert '"x-auth-methods":"api_key"' in whoami.stdout
+
+    refused = paste(demo.command("portfolio", without="x-api-key"))
+    assert status(refused) == 401
+    assert "credential_missing" in refused.stdout
+    assert "www-authenticate: bearer" in refused.stdout.lower()
+
+    assert status(paste(demo.command("health"))) == 200
+
+    scrape = paste(demo.command("/metrics"))
+    assert 'gatelet_rejects_total{code="credential_missing"} 1' in scrape.stdout
+
+    made = paste(demo.command("keys create"))
+    assert made.returncode == 0, made.stderr
+
+    revoked = paste(demo.command("keys revoke"))
+    assert revoked.returncode == 0, revoked.stderr
+    again = demo.command("portfolio", "x-api-key")
+    eventually("the revoked key is refused", lambda: status(paste(again)) == 401, bound=3)
+
+
+# A closed terminal sends SIGHUP.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_leaves_nothing_behind(program, number):
+    demo = Demo(program)
+    assert demo.folder.stat().st_mode & 0o777 == 0o700
+
+    assert demo.stop(number) == 0
+
+    assert not demo.folder.exists()
+
+
+def test_takes_another_port_and_says_which(program):
+    with socket.socket() as holder:
+        try:
+            holder.bind(("127.0.0.1", 8080))
+            holder.listen()
+        except OSError:
+            pass  # somebody holds it already: as good
+        demo = Demo(program)
+        try:
+            assert "Port 8080 is taken" in demo.output
+            port = re.search(r"listens on http://127\.0\.0\.1:(\d+)", demo.output).group(1)
+            assert port not in ("8080", "0")
+            assert status(paste(demo.command("portfolio", "x-api-key"))) == 200
+        finally:
+            demo.stop()
