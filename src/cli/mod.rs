@@ -1,6 +1,7 @@
 //! The commands: what each is told, and which function does it.
 
 pub mod check;
+pub mod demo;
 pub mod keys;
 pub mod schema;
 mod serve;

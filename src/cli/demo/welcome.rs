@@ -11,6 +11,8 @@ pub(super) struct Welcome<'a> {
     pub(super) proxy: SocketAddr,
     /// Where the metrics are.
     pub(super) telemetry: SocketAddr,
+    /// Whether another program holds 8080, and 9464, so that these are other ports.
+    pub(super) taken: [bool; 2],
     /// Where the sample API listens.
     pub(super) api: SocketAddr,
     /// How this program is run from here.
@@ -38,12 +40,18 @@ impl fmt::Display for Welcome<'_> {
         let program = quoted(self.program);
         let config = quoted(self.config);
         let folder = self.folder.display();
+        let taken = match self.taken {
+            [false, false] => "",
+            [true, false] => "Port 8080 is taken, so this is another.\n",
+            [false, true] => "Port 9464 is taken, so the metrics are on another.\n",
+            [true, true] => "Port 8080 is taken, so this is another; so it is for the metrics and 9464.\n",
+        };
         let portfolio = format!("'http://{proxy}/api/v1/portfolio?network=arbitrum'");
         write!(
             f,
             "
 gatelet listens on http://{proxy}, before a sample portfolio API on http://{api}.
-Paste these into another terminal.
+{taken}Paste these into another terminal.
 
 With the key, 200; the second shows what the API is told about its caller:
 
@@ -94,6 +102,7 @@ mod tests {
         let text = Welcome {
             proxy: ([127, 0, 0, 1], 8080).into(),
             telemetry: ([127, 0, 0, 1], 9464).into(),
+            taken: [false; 2],
             api: ([127, 0, 0, 1], 40_000).into(),
             program: Path::new("target/release/gatelet"),
             folder: Path::new("/tmp/gatelet-demo-1"),

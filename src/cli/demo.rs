@@ -1,0 +1,182 @@
+//! `gatelet demo`: the sidecar before a sample API, with a store and a key to throw away.
+//!
+//! Runs the real program from a configuration file like any other, so that the commands it prints
+//! are those that a reader will use. Needs no network and leaves nothing behind. What the sample
+//! API answers and what is printed live below; nothing here is on the path of a real request.
+
+mod folder;
+mod sample_api;
+mod welcome;
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::authn::keyring::{Created, Keyring, NewKey};
+use crate::config::{self, Config, Overrides};
+use crate::platform::Platform;
+use crate::platform::signal::Signals;
+use crate::rules::api_key::Label;
+use crate::rules::principal::Scopes;
+use crate::store::Store;
+use crate::telemetry::log;
+
+use folder::ThrowAway;
+use sample_api::SampleApi;
+use welcome::Welcome;
+
+/// Why the demo did not run.
+type Failure = Box<dyn Error>;
+
+/// Where the proxy listens if nothing else does.
+const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Where the metrics are if nothing else is there.
+const TELEMETRY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// Runs the demo until the first signal.
+///
+/// The folder goes last, and with it the store, the configuration and the key.
+pub fn run(platform: &Platform) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let folder = ThrowAway::create(&*platform.entropy)?;
+    runtime.block_on(show(&folder, platform))
+}
+
+async fn show(folder: &ThrowAway, platform: &Platform) -> Result<(), Failure> {
+    // Before anything is there that a signal would leave behind.
+    let mut signals = Signals::listen()?;
+    let api = SampleApi::bind().await?;
+    let address = api.address();
+    tokio::spawn(api.serve());
+
+    let (proxy, telemetry) = (free(PROXY)?, free(TELEMETRY)?);
+    let file = folder.path().join("config.toml");
+    let store = folder.path().join("store");
+    fs::write(&file, configuration(proxy, telemetry, address, &store))?;
+    // The environment is left out: what it says is meant for the reader's own sidecar.
+    let config = config::load(&file, &Overrides::default())?.config;
+    log::init(&config.log)?;
+    let key = mint(&config, platform).await?;
+
+    let app = App::start(&config, platform).await?;
+    let program = program();
+    let welcome = Welcome {
+        proxy: app.proxy(),
+        telemetry: app.telemetry(),
+        taken: [(PROXY, proxy), (TELEMETRY, telemetry)].map(|(wanted, got)| wanted != got),
+        api: address,
+        program: &program,
+        folder: folder.path(),
+        config: &file,
+        key_id: &key.record.id,
+        key: &key.secret,
+    };
+    let printed = print(&welcome);
+    if printed.is_ok() {
+        // SIGHUP as well: it is what a terminal sends that was closed.
+        signals.next().await;
+    }
+    app.stop().await;
+    Ok(printed?)
+}
+
+/// `wanted` if it can be bound now; else the same address with any port.
+///
+/// Who takes the port in between makes the start fail, which says so.
+fn free(wanted: SocketAddr) -> io::Result<SocketAddr> {
+    match TcpListener::bind(wanted) {
+        Ok(_) => Ok(wanted),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Ok(SocketAddr::new(wanted.ip(), 0))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the one key that the demo has.
+async fn mint(config: &Config, platform: &Platform) -> Result<Created, Failure> {
+    let store = config.store.as_ref().ok_or("the demo has no store")?;
+    let store = Store::open(store, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}))?;
+    let keyring = Keyring::new(
+        Arc::new(store),
+        config.api_keys.prefix.clone(),
+        config.api_keys.pepper.clone(),
+        platform.clone(),
+    );
+    let key = NewKey {
+        name: Label::parse("demo")?,
+        owner: Some(Label::parse("ada")?),
+        scopes: Scopes::new(["portfolio:read"]),
+        expires_at: None,
+        rate_limit: None,
+    };
+    Ok(keyring.create(key).await?)
+}
+
+/// How this program is run from the current folder: by a relative path where that is shorter.
+fn program() -> PathBuf {
+    let Ok(program) = std::env::current_exe() else {
+        return PathBuf::from("gatelet");
+    };
+    match std::env::current_dir() {
+        Ok(here) => match program.strip_prefix(&here) {
+            // Without a slash a shell would look for it elsewhere.
+            Ok(below) => Path::new(".").join(below),
+            Err(_) => program,
+        },
+        Err(_) => program,
+    }
+}
+
+fn print(welcome: &Welcome<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "{welcome}")?;
+    out.flush()
+}
+
+/// The configuration for these addresses and this store.
+fn configuration(
+    proxy: SocketAddr,
+    telemetry: SocketAddr,
+    api: SocketAddr,
+    store: &Path,
+) -> String {
+    // What JSON escapes, and how, a TOML basic string does as well.
+    let store = serde_json::Value::from(store.to_string_lossy());
+    format!(
+        r#"# Written by `gatelet demo`, and gone with it.
+
+[listen]
+proxy     = "{proxy}"
+telemetry = "{telemetry}"
+
+[[upstreams]]
+name = "portfolio"
+url  = "http://{api}"
+
+[[routes]]
+name    = "health"
+path    = "/api/v1/health"
+require = "nothing"
+
+[[routes]]
+name    = "api"
+prefix  = "/api/v1"
+require = ["api_key"]
+
+[store]
+kind = "embedded"
+path = {store}
+
+[log]
+level = "warn"
+"#
+    )
+}
