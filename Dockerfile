@@ -10,8 +10,9 @@ FROM rust:1-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 # crt-static links glibc in; its resolver then reads /etc/hosts and asks DNS itself, without NSS
-# libraries. With --target the flag does not reach build scripts and procedural macros.
-ENV RUSTFLAGS="-C target-feature=+crt-static"
+# libraries. In a static binary the random generator has to be linked by name, for it would be looked
+# for in a shared library, and then in /dev. With --target neither flag reaches build scripts.
+ENV RUSTFLAGS="-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\""
 RUN host=$(rustc -vV | sed -n 's/^host: //p') \
     && cargo build --release --locked --bin gatelet --target "$host" \
     && install -D -m 0755 "target/$host/release/gatelet" out/gatelet

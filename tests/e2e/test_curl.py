@@ -15,7 +15,7 @@ name = "api"
 url = "{api}"
 
 [[routes]]
-path = "/health"
+prefix = "/public"
 require = "nothing"
 
 [[routes]]
@@ -79,8 +79,8 @@ def test_refusals_are_problems_and_never_reach_the_api(api, curl, protocol):
         ("/things",): (401, "credential_missing"),
         ("/things", "-H", "x-api-key: not-a-key-of-anybodys"): (401, "api_key_invalid"),
         ("/things", "-H", "x-api-key: a", "-H", "x-api-key: b"): (400, "credential_ambiguous"),
-        ("/health/../things",): (400, "request_malformed"),
-        ("/health%2f..%2fthings",): (400, "request_malformed"),
+        ("/public/../things",): (400, "request_malformed"),
+        ("/public%2f..%2fthings",): (400, "request_malformed"),
     }
     for arguments, (status, code) in wanted.items():
         answer, headers, body = curl(*arguments, protocol)

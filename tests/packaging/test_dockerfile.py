@@ -31,8 +31,10 @@ def instructions():
 
 
 def environment(stage):
-    pairs = [re.findall(r'(\w+)="([^"]*)"', rest) for name, rest in stage if name == "ENV"]
-    return dict(pair for line in pairs for pair in line)
+    """What ENV says: NAME="value", several on a line, a quote in a value escaped."""
+    said = [rest for name, rest in stage if name == "ENV"]
+    pairs = [pair for line in said for pair in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', line)]
+    return {name: re.sub(r"\\(.)", r"\1", value) for name, value in pairs}
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,9 @@ impl fmt::Display for Welcome<'_> {
             [false, false] => "",
             [true, false] => "Port 8080 is taken, so this is another.\n",
             [false, true] => "Port 9464 is taken, so the metrics are on another.\n",
-            [true, true] => "Port 8080 is taken, so this is another; so it is for the metrics and 9464.\n",
+            [true, true] => {
+                "Port 8080 is taken, so this is another; so it is for the metrics and 9464.\n"
+            }
         };
         let portfolio = format!("'http://{proxy}/api/v1/portfolio?network=arbitrum'");
         write!(
