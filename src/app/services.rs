@@ -28,13 +28,13 @@ impl Service for Guard {
         Peer::new(remote)
     }
 
-    async fn call(
+    fn call(
         &self,
         peer: &Arc<Peer>,
         began: Monotonic,
         request: Request<Incoming>,
-    ) -> Response<AnswerBody> {
-        self.0.answer(peer, began, request).await
+    ) -> impl Future<Output = Response<AnswerBody>> + Send {
+        self.0.answer(peer, began, request)
     }
 }
 

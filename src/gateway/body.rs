@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 /// The body of an answer.
 pub struct AnswerBody {
     kind: Kind,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
 }
 
 enum Kind {
@@ -62,7 +62,7 @@ impl std::error::Error for Cut {
 
 impl AnswerBody {
     /// A body of gatelet's own.
-    pub(super) fn own(bytes: Bytes, exchange: Exchange) -> Self {
+    pub(super) fn own(bytes: Bytes, exchange: Box<Exchange>) -> Self {
         Self {
             kind: Kind::Own(bytes),
             exchange,
@@ -73,7 +73,7 @@ impl AnswerBody {
     pub(super) fn relayed(
         inbound: Inbound,
         key: Option<(Arc<Core>, Arc<Key>)>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
     ) -> Self {
         if inbound.is_end_stream() {
             exchange.finish();

@@ -49,8 +49,8 @@ impl Exchange {
         caller: Caller,
         request: &http::request::Parts,
         began: Monotonic,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             core: Arc::clone(core),
             series: Arc::clone(unmatched),
             route: None,
@@ -69,7 +69,12 @@ impl Exchange {
             bytes_out: 0,
             upstream: None,
             finished: false,
-        }
+        })
+    }
+
+    /// When the request was taken up.
+    pub(super) fn began(&self) -> Monotonic {
+        self.began
     }
 
     /// The request's id.
@@ -101,9 +106,14 @@ impl Exchange {
         self.meter = meter;
     }
 
-    /// The upstream took so long until its answer began, or did not come.
-    pub(super) fn waited(&mut self, upstream: Duration) {
+    /// The upstream was asked at `sent`, and its answer began, or failed to come, so long after.
+    pub(super) fn waited(&mut self, sent: Monotonic, upstream: Duration) {
         self.upstream = Some(upstream);
+        self.overhead(sent.since(self.began));
+    }
+
+    fn overhead(&self, own: Duration) {
+        self.core.metrics.worker(self.core.worker).overhead(own);
     }
 
     /// gatelet answers by itself with a refusal.
@@ -124,9 +134,9 @@ impl Exchange {
     /// The answer's head is ready.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        let spent = self.core.platform.clock.monotonic().since(self.began);
-        let own = spent.saturating_sub(self.upstream.unwrap_or_default());
-        self.core.metrics.worker(self.core.worker).overhead(own);
+        if self.upstream.is_none() {
+            self.overhead(self.core.platform.clock.monotonic().since(self.began));
+        }
     }
 
     /// Bytes of the answer's body went out.

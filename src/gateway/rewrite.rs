@@ -12,6 +12,9 @@ use super::admission::Entrant;
 use super::peer::{Caller, Peer, X_REQUEST_ID};
 use super::snapshot::{Identity, Route, Snapshot};
 
+/// The most lines that are written to a head.
+const WRITTEN: usize = 12;
+
 /// What is written, besides what the request says itself.
 pub(super) struct Rewrite<'a> {
     pub(super) snapshot: &'a Snapshot,
@@ -19,8 +22,8 @@ pub(super) struct Rewrite<'a> {
     pub(super) peer: &'a Peer,
     pub(super) caller: Caller,
     pub(super) request_id: &'a HeaderValue,
-    /// The host that the request was judged by.
-    pub(super) host: HeaderValue,
+    /// The host that the request was judged by, where its target names it.
+    pub(super) host: Option<HeaderValue>,
     /// A browser's question on behalf of nobody: no credential of any kind goes with it.
     pub(super) bare: bool,
 }
@@ -44,7 +47,11 @@ impl Rewrite<'_> {
             join_cookies(&mut parts.headers);
         }
         parts.version = Version::HTTP_11;
-        parts.headers.insert(header::HOST, self.host);
+        // Room for all that is written, made once.
+        parts.headers.reserve(WRITTEN);
+        if let Some(host) = self.host {
+            parts.headers.insert(header::HOST, host);
+        }
         if trailers {
             parts
                 .headers
@@ -54,9 +61,10 @@ impl Rewrite<'_> {
                 .insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
         // Trailers announced over HTTP/2 need chunks in HTTP/1.1, whatever length is declared.
-        let chunked = parts.headers.contains_key(header::TRAILER)
-            || !parts.headers.contains_key(header::CONTENT_LENGTH);
-        if has_body && chunked {
+        if has_body
+            && (parts.headers.contains_key(header::TRAILER)
+                || !parts.headers.contains_key(header::CONTENT_LENGTH))
+        {
             parts.headers.remove(header::CONTENT_LENGTH);
             // Said here, because the HTTP library expects no body of some methods.
             parts.headers.insert(

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -105,7 +106,7 @@ struct Walk<'a> {
     snapshot: &'a Snapshot,
     peer: &'a Peer,
     caller: Caller,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     wanted: Wanted,
     upgrade: Option<Upgrade>,
 }
@@ -113,7 +114,8 @@ struct Walk<'a> {
 /// Where a request goes.
 struct Destination<'a> {
     route: &'a Route,
-    host: HeaderValue,
+    /// The host, where the target names it rather than a `Host` line.
+    host: Option<HeaderValue>,
     /// A preflight that goes upstream on behalf of nobody.
     bare: bool,
 }
@@ -226,8 +228,10 @@ impl<'a> Walk<'a> {
         self.exchange.allowed(entrant.key.as_ref());
         let route = destination.route;
         let limit = route.config.request_body;
-        let declared = declared_length(&parts);
-        if limit.is_some_and(|limit| declared.is_some_and(|length| length > limit)) {
+        if let Some(limit) = limit
+            && !body.is_end_stream()
+            && declared_length(&parts).is_some_and(|length| length > limit)
+        {
             return Err(Reject::BodyTooLarge.into());
         }
         let callers_end = parts.extensions.remove::<OnUpgrade>();
@@ -266,12 +270,13 @@ impl<'a> Walk<'a> {
             &entrant.admitted,
             &route.pool,
             Request::from_parts(parts, outbound),
+            sent,
             route.response_timeout,
             meter.as_deref(),
         )
         .await;
         let waited = clock.monotonic().since(sent);
-        self.exchange.waited(waited);
+        self.exchange.waited(sent, waited);
         route.upstream.shard(self.core.worker).duration(waited);
         let mut response = answer.map_err(|failure| refusal_of(&failure, route))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -335,9 +340,13 @@ impl<'a> Walk<'a> {
         if encoded_slash && !route.config.encoded_slash {
             return Err(Reject::RequestMalformed("the path holds an encoded slash").into());
         }
-        // A host that was judged is visible ASCII.
-        let host = HeaderValue::from_str(form.host)
-            .map_err(|_| Reject::RequestMalformed("the Host is not a host"))?;
+        let host = if parts.uri.authority().is_some() {
+            // A host that was judged is visible ASCII.
+            let host = HeaderValue::from_str(form.host);
+            Some(host.map_err(|_| Reject::RequestMalformed("the Host is not a host"))?)
+        } else {
+            None
+        };
         let destination = Destination { route, host, bare };
         if bare {
             let admitted = Policy::default().admit(Kinds::NONE, |_| None)?;
@@ -354,7 +363,7 @@ impl<'a> Walk<'a> {
             metrics: self.core.metrics.worker(self.core.worker),
             caller: self.caller,
             wall: self.core.platform.clock.now(),
-            now: self.core.platform.clock.monotonic(),
+            now: self.exchange.began(),
         };
         let entrant = gate.admit(&route.config, &parts.headers).await?;
         Ok(Decided::Admitted(destination, entrant))

@@ -40,6 +40,9 @@ const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// What may wait unparsed or unsent on one HTTP/1 connection, where the head is no larger.
 const HTTP1_BUFFER: usize = 64 * 1024;
 
+/// How often a resting connection is looked at within its idle timeout: so exact is the timeout.
+const LOOKS: u32 = 8;
+
 /// A caller slow with its head is told so before the close; nothing else is being written then.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
 connection: close\r\ncontent-length: 207\r\n\r\n\
@@ -244,12 +247,14 @@ struct Deadlines {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Still {
     in_head: bool,
-    since: Monotonic,
+    /// Since when, once that was looked at; a request's end is not worth reading the clock for.
+    since: Option<Monotonic>,
 }
 
 impl Deadlines {
     fn new(activity: Arc<Activity>, limits: &Limits, clock: Arc<dyn Clock>) -> Self {
-        let fires = Monotonic(clock.monotonic().0 + limits.idle_timeout);
+        let look = limits.idle_timeout / LOOKS;
+        let fires = Monotonic(clock.monotonic().0 + look);
         Self {
             activity,
             clock,
@@ -257,7 +262,7 @@ impl Deadlines {
             idle_timeout: limits.idle_timeout,
             still: None,
             requests: 0,
-            timer: Box::pin(tokio::time::sleep(limits.idle_timeout)),
+            timer: Box::pin(tokio::time::sleep(look)),
             fires,
             is_http2: false,
             slow_head: false,
@@ -266,55 +271,55 @@ impl Deadlines {
 
     fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if let Some(passes) = self.passes()
+            if let Some(passes) = self.passes(None)
                 && passes < self.fires
             {
-                self.arm(passes);
+                self.arm(passes, self.clock.monotonic());
             }
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let now = self.clock.monotonic();
-            match self.passes() {
+            let look = Monotonic(now.0 + self.idle_timeout / LOOKS);
+            match self.passes(Some(now)) {
                 Some(passes) if passes <= now => {
                     self.slow_head = self.still.is_some_and(|still| still.in_head);
                     return Poll::Ready(());
                 }
-                Some(passes) => self.arm(passes),
-                None => self.arm(Monotonic(now.0 + self.idle_timeout)),
+                Some(passes) => self.arm(passes.min(look), now),
+                None => self.arm(look, now),
             }
         }
     }
 
-    /// When the present stillness has lasted too long; `None` while a request is in flight.
-    fn passes(&mut self) -> Option<Monotonic> {
+    /// When the present stillness has lasted too long, if that is known; `None` while a request
+    /// is in flight. The beginning of a rest is only noted with a `now` at hand.
+    fn passes(&mut self, now: Option<Monotonic>) -> Option<Monotonic> {
         if self.activity.in_flight.load(Ordering::Relaxed) != 0 {
             self.still = None;
             return None;
         }
         let requests = self.activity.requests.load(Ordering::Relaxed);
         let in_head = !self.is_http2 && self.activity.arrived.load(Ordering::Relaxed);
-        let continues = self.still.filter(|still| still.in_head == in_head);
-        let still = match continues {
-            Some(still) if requests == self.requests => still,
-            _ => Still {
-                in_head,
-                since: self.clock.monotonic(),
-            },
+        let since = match self.still {
+            Some(still) if still.in_head == in_head && requests == self.requests => still.since,
+            _ => None,
         };
+        // Part of a head arrived: rare, and its deadline is short.
+        let begins = || in_head.then(|| self.clock.monotonic());
+        let since = since.or(now).or_else(begins);
         self.requests = requests;
-        self.still = Some(still);
+        self.still = Some(Still { in_head, since });
         let allowed = if in_head {
             self.head_timeout
         } else {
             self.idle_timeout
         };
-        Some(Monotonic(still.since.0 + allowed))
+        Some(Monotonic(since?.0 + allowed))
     }
 
-    fn arm(&mut self, fires: Monotonic) {
-        let rest = fires.since(self.clock.monotonic());
-        self.timer.set(tokio::time::sleep(rest));
+    fn arm(&mut self, fires: Monotonic, now: Monotonic) {
+        self.timer.set(tokio::time::sleep(fires.since(now)));
         self.fires = fires;
     }
 }

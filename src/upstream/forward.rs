@@ -1,15 +1,17 @@
 //! One request to an upstream and the head of its answer.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
+use crate::platform::Monotonic;
 use crate::rules::policy::Admitted;
 use crate::upstream::body::{CutShort, Inbound, Meter, Outbound};
-use crate::upstream::pool::{Lease, Pool, Unavailable};
+use crate::upstream::pool::{Pool, Unavailable};
 
 /// Why no answer came.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl From<Unavailable> for Failure {
     }
 }
 
-/// Sends an admitted request and waits for the head of its answer.
+/// Sends an admitted request at `now`, and waits for the head of its answer.
 ///
 /// The time allowed begins anew while the request's body still arrives: it bounds the upstream's
 /// silence, not the caller's upload. Only what was certainly not sent is sent again: a connection
@@ -80,22 +82,47 @@ impl From<Unavailable> for Failure {
 pub async fn forward(
     _: &Admitted,
     pool: &Arc<Pool>,
-    request: Request<Outbound>,
+    mut request: Request<Outbound>,
+    now: Monotonic,
     timeout: Duration,
     meter: Option<&Meter>,
 ) -> Result<Response<Inbound>, Failure> {
-    let answer = exchange(pool, request);
-    tokio::pin!(answer);
+    let mut lease = match pool.lease_idle(now) {
+        Some(lease) => lease,
+        // Rare, and large: kept out of the future that every request carries.
+        None => Box::pin(pool.lease_new()).await?,
+    };
+    loop {
+        let answer = lease.sender().try_send_request(request);
+        let mut error = match in_time(answer, timeout, meter).await? {
+            Ok(response) => {
+                let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                let lease = (!tunnels).then_some(lease);
+                return Ok(response.map(|incoming| Inbound::new(incoming, lease)));
+            }
+            Err(error) => error,
+        };
+        match error.take_message() {
+            Some(unsent) if lease.reused => {
+                request = unsent;
+                lease = Box::pin(pool.lease_new()).await?;
+            }
+            _ => return Err(failure(error.into_error(), meter)),
+        }
+    }
+}
+
+/// Waits for an answer's head; its time begins anew while the request's body still arrives.
+async fn in_time<A: Future>(
+    answer: A,
+    timeout: Duration,
+    meter: Option<&Meter>,
+) -> Result<A::Output, Failure> {
+    let mut answer = pin!(answer);
     let mut arrived = 0;
     loop {
         if let Ok(answer) = tokio::time::timeout(timeout, &mut answer).await {
-            let (response, lease) = answer.map_err(|failure| {
-                let cut = meter.and_then(Meter::cut);
-                cut.map_or(failure, Failure::BodyCut)
-            })?;
-            let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            let lease = (!tunnels).then_some(lease);
-            return Ok(response.map(|incoming| Inbound::new(incoming, lease)));
+            return Ok(answer);
         }
         match meter {
             Some(meter) if !meter.finished() && meter.bytes() > arrived => arrived = meter.bytes(),
@@ -107,29 +134,10 @@ pub async fn forward(
     }
 }
 
-async fn exchange(
-    pool: &Arc<Pool>,
-    mut request: Request<Outbound>,
-) -> Result<(Response<Incoming>, Lease), Failure> {
-    let mut lease = pool.lease().await?;
-    loop {
-        let reused = lease.reused;
-        match lease.sender().try_send_request(request).await {
-            Ok(response) => return Ok((response, lease)),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) if reused => {
-                    request = unsent;
-                    lease = pool.lease_new().await?;
-                }
-                _ => {
-                    let error = error.into_error();
-                    return Err(if error.is_parse() {
-                        Failure::Protocol(error)
-                    } else {
-                        Failure::Closed(error)
-                    });
-                }
-            },
-        }
+fn failure(error: hyper::Error, meter: Option<&Meter>) -> Failure {
+    match meter.and_then(Meter::cut) {
+        Some(cut) => Failure::BodyCut(cut),
+        None if error.is_parse() => Failure::Protocol(error),
+        None => Failure::Closed(error),
     }
 }

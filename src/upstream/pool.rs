@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -12,6 +13,11 @@ use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
 use crate::upstream::body::Outbound;
 use crate::upstream::stream::Stream;
+
+/// A connection that rested no longer than this is used without asking the kernel about it.
+///
+/// Under load connections hardly rest, and the runtime looks at all sockets about as often.
+const UNPROBED: Duration = Duration::from_micros(100);
 
 /// The connections of one worker to one upstream.
 ///
@@ -86,17 +92,6 @@ impl Pool {
         &self.config
     }
 
-    /// A connection at rest, or a new one. Cancel safe.
-    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, Unavailable> {
-        if let Some(lease) = self.lease_idle() {
-            return Ok(lease);
-        }
-        if let Some(place) = self.reserve() {
-            return self.connect(place).await;
-        }
-        self.wait().await
-    }
-
     /// A new connection, whether or not one rests. Cancel safe.
     pub(super) async fn lease_new(self: &Arc<Self>) -> Result<Lease, Unavailable> {
         match self.reserve() {
@@ -111,13 +106,14 @@ impl Pool {
         Place(Arc::clone(self))
     }
 
-    fn lease_idle(self: &Arc<Self>) -> Option<Lease> {
+    /// A connection at rest, if there is one; `now` is the time.
+    pub(super) fn lease_idle(self: &Arc<Self>, now: Monotonic) -> Option<Lease> {
         loop {
             let Idle { connection, since } = self.idle().pop()?;
-            let rested = self.clock.monotonic().since(since);
+            let rested = now.since(since);
             if rested < self.config.idle_timeout
                 && connection.sender.is_ready()
-                && connection.stream.rests()
+                && (rested < UNPROBED || connection.stream.rests())
             {
                 return Some(Lease {
                     connection,
@@ -132,7 +128,7 @@ impl Pool {
         let until_free = async {
             loop {
                 let freed = self.freed.notified();
-                if let Some(lease) = self.lease_idle() {
+                if let Some(lease) = self.lease_idle(self.clock.monotonic()) {
                     return Ok(lease);
                 }
                 if let Some(place) = self.reserve() {
