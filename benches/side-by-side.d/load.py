@@ -4,10 +4,9 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-from servers import HERE, UNKNOWN_KEY, VALID_KEY, Failure, garbage_key, tool
+from servers import HERE, UNKNOWN_KEY, VALID_KEY, Failure, garbage_key, located
 
 CONNECTIONS = 64
 
@@ -32,7 +31,7 @@ SCENARIOS = (
 
 def wrk(server, scenario, seconds, core):
     command = [
-        tool("wrk", "wrk"), "--threads", "1", "--connections", str(CONNECTIONS),
+        located("wrk"), "--threads", "1", "--connections", str(CONNECTIONS),
         "--duration", f"{seconds}s", "--script", str(HERE / "report.lua"),
     ]
     if scenario.key:

@@ -143,17 +143,16 @@ def stream(server, *directions):
     return server.processor_time() - before
 
 
-def idle(server):
-    """KiB that a connection costs once its first request is over."""
-    before = server.memory()[0]
+def idle(server, rest):
+    """KiB that a connection costs once its first request is over; what streaming left behind is used up first."""
     connections = []
     try:
         for _ in range(IDLE_CONNECTIONS):
             connection = request(server, "GET", "/bulk/140")
             connections.append(connection)
-            length, rest = accepted(server, connection)
-            swallow(connection, length - len(rest))
-        return (server.memory()[0] - before) / IDLE_CONNECTIONS
+            length, body = accepted(server, connection)
+            swallow(connection, length - len(body))
+        return (server.memory()[0] - rest) / IDLE_CONNECTIONS
     finally:
         for connection in connections:
             connection.close()
@@ -167,16 +166,17 @@ def run(proxies, mebibytes, progress):
     for name, server in proxies.items():
         progress(f"memory: {name}")
         rest, _ = server.memory()
-        # Before anything made it grow: what is measured is a connection's own.
-        connection = idle(server)
-        down = stream(server, (download, size))
-        up = stream(server, (upload, size))
+        # The peak first: freed memory of an earlier load would raise it, and stays for a while.
         server.forget_peak()
         stream(server, (download, size), (upload, size))
+        _, peak = server.memory()
+        down = stream(server, (download, size))
+        up = stream(server, (upload, size))
+        connection = idle(server, rest)
         results[name] = {
             "rest_kib": rest,
             "idle_connection_kib": connection,
-            "streaming_peak_kib": server.memory()[1],
+            "streaming_peak_kib": peak,
             "down_us_per_mib": down / 1000 / mebibytes,
             "up_us_per_mib": up / 1000 / mebibytes,
         }

@@ -22,6 +22,13 @@ IMPORTED_KEYS = 10_000
 MAPPED_KEYS = 1_000
 
 
+PROGRAMS = {
+    "nginx": "on Debian, apt-get install nginx-light (and stop the service that it starts)",
+    "wrk": "on Debian, apt-get install wrk",
+    "cargo": "https://rustup.rs, or leave the bare proxy out with --without-bare",
+}
+
+
 class Failure(Exception):
     """The run cannot go on; the message says why and what to do."""
 
@@ -52,12 +59,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def tool(name, package):
+def located(name):
     # Debian keeps nginx in /usr/sbin, which is not on everyone's path.
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if not found:
-        raise Failure(f"{name} is missing; on Debian: apt-get install {package}")
-    return found
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+def demand(programs):
+    """Fails with everything that is missing, and where it comes from."""
+    missing = [f"{name} is missing: {PROGRAMS[name]}" for name in programs if not located(name)]
+    if missing:
+        raise Failure("\n".join(missing))
+
+
+def demand_gatelet(binary):
+    if not os.access(binary, os.X_OK):
+        raise Failure(f"{binary} is missing: cargo build --release, or name another with --gatelet")
 
 
 def written(folder, name, **values):
@@ -73,9 +89,10 @@ def written(folder, name, **values):
 class Server:
     """A process on one core of its own, listening on one loopback port."""
 
-    def __init__(self, name, command, port, core):
+    def __init__(self, name, command, port, core, ready=None):
         self.name = name
         self.port = port
+        self.ready = ready
         self.process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL,
@@ -85,14 +102,14 @@ class Server:
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
 
-    def wait(self, answers=None):
-        """Returns once the port takes connections, and `answers` (a URL) says 200."""
+    def wait(self):
+        """Returns once the port takes connections and the URL `ready`, if there is one, answers 200."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             self.check()
             try:
-                if answers:
-                    urllib.request.urlopen(answers, timeout=1).close()
+                if self.ready:
+                    urllib.request.urlopen(self.ready, timeout=1).close()
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return self
             except OSError:
@@ -148,15 +165,15 @@ class Server:
 def upstream(folder, core):
     port = free_port()
     config = written(folder, "upstream.conf", listen=port)
-    return Server("upstream", [tool("nginx", "nginx-light"), "-p", folder, "-c", config], port, core)
+    return Server("upstream", [located("nginx"), "-p", folder, "-c", config], port, core)
 
 
-def nginx(folder, core, api, bulk):
+def nginx(folder, core, upstream_port):
     port = free_port()
-    config = written(folder, "nginx.conf", listen=port, upstream=api, bulk=bulk)
+    config = written(folder, "nginx.conf", listen=port, upstream=upstream_port)
     keys = "".join(f'"{imported_key(number)}" 1;\n' for number in range(MAPPED_KEYS))
     (Path(folder) / "keys.map").write_text(keys)
-    return Server("nginx", [tool("nginx", "nginx-light"), "-p", folder, "-c", config], port, core).wait()
+    return Server("nginx", [located("nginx"), "-p", folder, "-c", config], port, core)
 
 
 def bare(core, upstream_port):
@@ -170,15 +187,13 @@ def bare(core, upstream_port):
         raise Failure("the bare proxy does not build")
     port = free_port()
     command = [target / "release" / "bare-proxy", f"127.0.0.1:{port}", f"127.0.0.1:{upstream_port}"]
-    return Server("bare", command, port, core).wait()
+    return Server("bare", command, port, core)
 
 
-def gatelet(binary, folder, core, api, bulk):
+def gatelet(binary, folder, core, upstream_port):
     """Imports the keys into a fresh store and starts gatelet on it."""
-    if not os.access(binary, os.X_OK):
-        raise Failure(f"{binary} is missing; cargo build --release, or name another with --gatelet")
     port, telemetry = free_port(), free_port()
-    config = written(folder, "gatelet.toml", listen=port, telemetry=telemetry, upstream=api, bulk=bulk)
+    config = written(folder, "gatelet.toml", listen=port, telemetry=telemetry, upstream=upstream_port)
     keys = Path(folder) / "keys.ndjson"
     with keys.open("w") as lines:
         for number in range(IMPORTED_KEYS):
@@ -188,5 +203,5 @@ def gatelet(binary, folder, core, api, bulk):
     )
     if imported.returncode:
         raise Failure(f"gatelet keys import ended with status {imported.returncode}")
-    server = Server("gatelet", [binary, "serve", "--config", config], port, core)
-    return server.wait(answers=f"http://127.0.0.1:{telemetry}/readyz")
+    ready = f"http://127.0.0.1:{telemetry}/readyz"
+    return Server("gatelet", [binary, "serve", "--config", config], port, core, ready)
