@@ -71,12 +71,12 @@ impl AnswerBody {
 
     /// The upstream's, cut off when `key` is refused.
     pub(super) fn relayed(
-        inbound: Inbound,
+        mut inbound: Inbound,
         key: Option<(Arc<Core>, Arc<Key>)>,
         mut exchange: Box<Exchange>,
     ) -> Self {
         if inbound.is_end_stream() {
-            exchange.finish();
+            inbound.settle(exchange.finish());
         }
         Self {
             kind: Kind::Relayed {
@@ -137,7 +137,7 @@ impl Body for AnswerBody {
                     this.exchange.sent(data.len());
                 }
                 if inbound.is_end_stream() {
-                    this.exchange.finish();
+                    inbound.settle(this.exchange.finish());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -146,7 +146,7 @@ impl Body for AnswerBody {
                 Poll::Ready(Some(Err(Cut::Upstream(error))))
             }
             Poll::Ready(None) => {
-                this.exchange.finish();
+                inbound.settle(this.exchange.finish());
                 Poll::Ready(None)
             }
         }

@@ -144,15 +144,21 @@ impl Exchange {
         self.bytes_out += bytes as u64;
     }
 
-    /// The answer went out whole, or broke off for another reason than its caller.
-    pub(super) fn finish(&mut self) {
-        if self.finished {
-            return;
+    /// The answer went out whole, or broke off for another reason than its caller. Returns the
+    /// time.
+    pub(super) fn finish(&mut self) -> Monotonic {
+        let now = self.core.platform.clock.monotonic();
+        if !self.finished {
+            self.finished = true;
+            self.record(now);
         }
-        self.finished = true;
+        now
+    }
+
+    fn record(&mut self, now: Monotonic) {
         let went_away = StatusCode::from_u16(CALLER_WENT_AWAY);
         let status = self.status.or(went_away.ok()).unwrap_or_default();
-        let lasted = self.core.platform.clock.monotonic().since(self.began);
+        let lasted = now.since(self.began);
         let shard = self.series.shard(self.core.worker);
         shard.request(StatusClass::of(status));
         shard.duration(lasted);

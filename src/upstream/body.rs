@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::platform::Monotonic;
 use crate::rules::headers::{self, HeaderRules};
 use crate::upstream::pool::Lease;
 
@@ -211,7 +212,7 @@ impl Body for Outbound {
     }
 }
 
-/// An answer's body on its way back; gives its connection back when it was read whole.
+/// An answer's body on its way back, and the connection that it comes on.
 pub struct Inbound {
     incoming: Incoming,
     lease: Option<Lease>,
@@ -220,17 +221,15 @@ pub struct Inbound {
 impl Inbound {
     /// `lease` is `None` where the connection is a tunnel's from here on.
     pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
-        let mut inbound = Self { incoming, lease };
-        inbound.settle();
-        inbound
+        Self { incoming, lease }
     }
 
-    /// Gives the connection back if nothing more can come.
-    fn settle(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.give_back();
+    /// Gives the connection back: the body was read whole, `now`.
+    ///
+    /// Without this the connection is closed when the body is dropped.
+    pub fn settle(&mut self, now: Monotonic) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back(now);
         }
     }
 }
@@ -249,19 +248,13 @@ impl Body for Inbound {
                 if let Some(trailers) = frame.trailers_mut() {
                     headers::scrub_response_trailers(trailers);
                 }
-                self.settle();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
                 self.lease = None;
                 Poll::Ready(Some(Err(error)))
             }
-            None => {
-                if let Some(lease) = self.lease.take() {
-                    lease.give_back();
-                }
-                Poll::Ready(None)
-            }
+            None => Poll::Ready(None),
         }
     }
 

@@ -173,14 +173,11 @@ impl Pool {
         })
     }
 
-    fn rest(&self, connection: Connection) {
+    fn rest(&self, connection: Connection, since: Monotonic) {
         if connection.sender.is_closed() {
             return;
         }
-        self.idle().push(Idle {
-            connection,
-            since: self.clock.monotonic(),
-        });
+        self.idle().push(Idle { connection, since });
         self.freed.notify_one();
     }
 
@@ -201,18 +198,18 @@ impl Lease {
         &mut self.connection.sender
     }
 
-    /// Puts the connection to rest for the next request.
+    /// Puts the connection to rest, from `now`, for the next request.
     ///
     /// An answer can end before its request was sent whole; such a connection rests once it is
     /// ready, or is closed when that takes longer than a connection may rest.
-    pub(super) fn give_back(self) {
+    pub(super) fn give_back(self, now: Monotonic) {
         let Self {
             mut connection,
             pool,
             ..
         } = self;
         if connection.sender.is_ready() {
-            pool.rest(connection);
+            pool.rest(connection, now);
             return;
         }
         if connection.sender.is_closed() {
@@ -221,7 +218,8 @@ impl Lease {
         tokio::spawn(async move {
             let ready = connection.sender.ready();
             if let Ok(Ok(())) = tokio::time::timeout(pool.config.idle_timeout, ready).await {
-                pool.rest(connection);
+                let now = pool.clock.monotonic();
+                pool.rest(connection, now);
             }
         });
     }
