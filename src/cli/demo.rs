@@ -11,9 +11,11 @@ mod welcome;
 use std::error::Error;
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use tracing::Level;
 
 use crate::app::App;
 use crate::authn::keyring::{Created, Keyring, NewKey};
@@ -25,6 +27,7 @@ use crate::rules::principal::Scopes;
 use crate::store::Store;
 use crate::telemetry::log;
 
+use super::{DONE, failed};
 use folder::ThrowAway;
 use sample_api::SampleApi;
 use welcome::Welcome;
@@ -33,15 +36,30 @@ use welcome::Welcome;
 type Failure = Box<dyn Error>;
 
 /// Where the proxy listens if nothing else does.
-const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Where the metrics are if nothing else is there.
-const TELEMETRY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+const TELEMETRY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// Runs the demo until the first signal.
-///
+/// Runs the demo until the first signal, and returns the exit status.
+pub(super) fn run() -> u8 {
+    // What goes right is told by the welcome and the access log.
+    let diagnostics = log::Config {
+        format: log::Format::Auto,
+        level: Level::WARN,
+        access: true,
+    };
+    if let Err(error) = log::init(&diagnostics) {
+        return failed(&error);
+    }
+    match attempt(&Platform::system()) {
+        Ok(()) => DONE,
+        Err(error) => failed(&*error),
+    }
+}
+
 /// The folder goes last, and with it the store, the configuration and the key.
-pub fn run(platform: &Platform) -> Result<(), Failure> {
+fn attempt(platform: &Platform) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -62,7 +80,6 @@ async fn show(folder: &ThrowAway, platform: &Platform) -> Result<(), Failure> {
     fs::write(&file, configuration(proxy, telemetry, address, &store))?;
     // The environment is left out: what it says is meant for the reader's own sidecar.
     let config = config::load(&file, &Overrides::default())?.config;
-    log::init(&config.log)?;
     let key = mint(&config, platform).await?;
 
     let app = App::start(&config, platform).await?;
@@ -174,9 +191,6 @@ require = ["api_key"]
 [store]
 kind = "embedded"
 path = {store}
-
-[log]
-level = "warn"
 "#
     )
 }

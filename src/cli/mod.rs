@@ -1,11 +1,12 @@
 //! The commands: what each is told, and which function does it.
 
 pub mod check;
-pub mod demo;
+mod demo;
 pub mod keys;
 pub mod schema;
 mod serve;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,8 @@ enum Command {
     Serve,
     /// Validate the configuration, print every problem, start nothing
     Check,
+    /// Run the sidecar before a sample API, with a key to try it, and leave nothing behind
+    Demo,
     /// Make, list and revoke API keys
     Keys(keys::Keys),
     /// Print what a configuration can hold
@@ -93,6 +96,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let written = match command.unwrap_or(Command::Serve) {
         Command::Serve => return serve::run(&sources.config, sources.overrides()),
+        Command::Demo => return demo::run(),
         Command::Keys(keys) => return manage(keys, &sources),
         Command::Check => check::run(&sources.config, &sources.overrides(), &mut out, &mut err),
         Command::Config(ConfigCommand::Schema) => schema::schema(&mut out).map(|()| DONE),
@@ -154,6 +158,21 @@ fn tell_problems(path: &Path, problems: &config::Problems) {
             "To see gatelet at work without a configuration, run: gatelet demo"
         );
     }
+}
+
+/// Tells why a command failed while it ran, and returns the exit status.
+///
+/// Diagnostics have to be set up already.
+fn failed(error: &(dyn Error + 'static)) -> u8 {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    tracing::error!("{text}");
+    FAILED
 }
 
 fn assignment(text: &str) -> Result<(String, String), &'static str> {

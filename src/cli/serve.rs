@@ -11,7 +11,7 @@ use crate::platform::Platform;
 use crate::platform::signal::{Request, Signals};
 use crate::telemetry::log::{self, LevelSwitch};
 
-use super::{DONE, FAILED, WRONG, tell_problems};
+use super::{DONE, WRONG, failed, tell_problems};
 
 /// How often the configuration's content is compared. Kubernetes swaps symlinks, so looking
 /// beats being notified.
@@ -51,18 +51,6 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
         Ok(()) => DONE,
         Err(error) => failed(&*error),
     }
-}
-
-fn failed(error: &(dyn Error + 'static)) -> u8 {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    tracing::error!("{text}");
-    FAILED
 }
 
 /// A configuration that is in force, and how to notice that it changed.
