@@ -2,7 +2,7 @@
 //!
 //! Pure. The path is chosen first and the method second, so that a method no route of the path
 //! takes is refused and never falls through to a wider route with a weaker requirement. What a
-//! path can be taken for is judged in [`path`](super::path); what a route requires in
+//! path can be taken for is judged in [`path`](mod@super::path); what a route requires in
 //! [`policy`](super::policy).
 
 use std::collections::HashMap;
