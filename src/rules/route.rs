@@ -36,6 +36,19 @@ pub struct Pattern {
     pub path: PathPattern,
 }
 
+impl Pattern {
+    /// What two patterns have in common that cover the same: the host, whether the path is exact,
+    /// and the path.
+    fn key(&self, options: MatchOptions) -> (Option<String>, bool, String) {
+        let host = self.host.as_deref();
+        (
+            host.map(|host| bare_host(host).to_ascii_lowercase()),
+            self.path.is_exact(),
+            self.path.normal(options),
+        )
+    }
+}
+
 /// The paths that a route covers. Patterns are written decoded, and begin with `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathPattern {
@@ -47,6 +60,13 @@ pub enum PathPattern {
 }
 
 impl PathPattern {
+    /// The path as it is written.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) => text,
+        }
+    }
+
     fn is_exact(&self) -> bool {
         matches!(self, Self::Exact(_))
     }
@@ -143,6 +163,15 @@ impl PathGroup {
             }
         }
     }
+
+    /// Lets the route of GET take HEAD, which is GET without the content (RFC 9110 §9.3.2).
+    fn imply_head(&mut self) {
+        let place = |wanted: &Method| self.named.iter().position(|(own, _)| own == wanted);
+        if let (Some(get), None) = (place(&Method::GET), place(&Method::HEAD)) {
+            self.named
+                .insert(get + 1, (Method::HEAD, self.named[get].1));
+        }
+    }
 }
 
 /// What a request's path and host chose.
@@ -204,6 +233,8 @@ enum Which {
 impl RouteTable {
     /// Builds the table; a route's place in `routes` is its number.
     ///
+    /// A route that names GET takes HEAD too, unless another of the same path names that.
+    ///
     /// Fails with all ties: the same host, the same path under `options`, and a method that both
     /// take. Of several routes that tie with each other, each is paired with the first.
     pub fn build<'a>(
@@ -220,21 +251,16 @@ impl RouteTable {
         let mut known = HashMap::new();
         let mut ties = Vec::new();
         for (route, (pattern, methods)) in routes.into_iter().enumerate() {
-            let host = pattern
-                .host
-                .as_deref()
-                .map(|host| bare_host(host).to_ascii_lowercase());
-            let path = pattern.path.normal(options);
-            let exact = pattern.path.is_exact();
             let group = *known
-                .entry((host.clone(), exact, path.clone()))
-                .or_insert_with(|| table.insert(host, exact, &path));
+                .entry(pattern.key(options))
+                .or_insert_with_key(|key| table.insert(key));
             table.groups[group].add(route, methods, &mut ties);
         }
         if !ties.is_empty() {
             return Err(ties);
         }
         for group in &mut table.groups {
+            group.imply_head();
             let names: Vec<&str> = group
                 .named
                 .iter()
@@ -246,7 +272,7 @@ impl RouteTable {
     }
 
     /// Makes room for a path that was not there yet, and says in which place.
-    fn insert(&mut self, host: Option<String>, exact: bool, path: &str) -> usize {
+    fn insert(&mut self, (host, exact, path): &(Option<String>, bool, String)) -> usize {
         let group = self.groups.len();
         self.groups.push(PathGroup {
             named: Vec::new(),
@@ -254,20 +280,22 @@ impl RouteTable {
             allow: Box::default(),
         });
         let lower = path.to_ascii_lowercase();
-        self.upper |= lower != path;
+        self.upper |= lower != *path;
         let site = match host {
             None => &mut self.everywhere,
             Some(host) => {
-                let search = self.sites.binary_search_by(|(own, _)| (**own).cmp(&host));
+                let search = self.sites.binary_search_by(|(own, _)| (**own).cmp(host));
                 let place = search.unwrap_or_else(|place| {
-                    self.sites.insert(place, (host.into(), Site::new()));
+                    let new = (host.as_str().into(), Site::new());
+                    self.sites.insert(place, new);
                     place
                 });
                 &mut self.sites[place].1
             }
         };
-        site.own.insert(segments(path.as_bytes()), exact, group);
-        site.folded.insert(segments(lower.as_bytes()), exact, group);
+        site.own.insert(segments(path.as_bytes()), *exact, group);
+        site.folded
+            .insert(segments(lower.as_bytes()), *exact, group);
         group
     }
 

@@ -1,13 +1,16 @@
-//! Where a caller can go round a route's requirement by asking for something beside it.
+//! Where a caller can go round a route's requirement by asking for something beside it, and where
+//! none gets through to it.
 //!
 //! What is found here is legal and seldom meant: `gatelet check` warns of it. How the warning is
 //! worded is decided there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::rules::credential::{Kind, Kinds};
 use crate::rules::policy::Policy;
-use crate::rules::route::{Case, Choice, Hit, PathGroup, Pattern, RouteTable, Which};
+use crate::rules::route::{
+    Case, Choice, Hit, MatchOptions, PathGroup, Pattern, RouteTable, Tie, Which,
+};
 
 #[cfg(test)]
 mod tests;
@@ -109,6 +112,35 @@ impl RouteTable {
             Choice::Torn => None,
         }
     }
+}
+
+/// Routes whose patterns differ in case alone, each paired with the first of its kind.
+///
+/// An upstream that ignores case cannot tell such paths apart, so every request to one is refused.
+/// Where case does not matter here either there are none: what is left are ties.
+pub fn torn<'a>(
+    patterns: impl IntoIterator<Item = &'a Pattern>,
+    options: MatchOptions,
+) -> Vec<Tie> {
+    let folded = MatchOptions {
+        ignore_case: true,
+        ..options
+    };
+    let mut known = HashMap::new();
+    let mut torn = Vec::new();
+    for (place, pattern) in patterns.into_iter().enumerate() {
+        let own = pattern.key(options);
+        let (first, spelled) = known
+            .entry(pattern.key(folded))
+            .or_insert_with(|| (place, own.clone()));
+        if *spelled != own {
+            torn.push(Tie {
+                first: *first,
+                second: place,
+            });
+        }
+    }
+    torn
 }
 
 /// A path below this one that no pattern names.

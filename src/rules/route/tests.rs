@@ -131,6 +131,25 @@ fn named_methods_beat_any_and_a_path_without_the_method_does_not_fall_through() 
 }
 
 #[test]
+fn get_implies_head_unless_another_route_of_the_path_names_it() {
+    let routes = [
+        ("/a", "GET POST"),
+        ("/b", "GET"),
+        ("/b", "PUT HEAD"),
+        ("/c", "GET"),
+        ("/c", ""),
+        ("/d", "POST"),
+    ];
+    let table = build(&routes, OPTIONS).unwrap();
+    let group = |path| table.find("localhost", path).unwrap().unwrap().group;
+    assert_eq!(group("/a").pick(&Method::HEAD), Ok(0));
+    assert_eq!(group("/a").pick(&Method::PUT), Err("GET, HEAD, POST"));
+    assert_eq!(group("/b").pick(&Method::HEAD), Ok(2));
+    assert_eq!(group("/c").pick(&Method::HEAD), Ok(3));
+    assert_eq!(group("/d").pick(&Method::HEAD), Err("POST"));
+}
+
+#[test]
 fn every_tie_is_reported() {
     let routes = [
         ("/a", "GET HEAD"),

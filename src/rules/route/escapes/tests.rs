@@ -148,3 +148,26 @@ fn stricter_means_that_someone_who_passes_the_other_is_stopped() {
         assert!(!is_stricter(&lax, &other), "{lax:?} {other:?}");
     }
 }
+
+#[test]
+fn patterns_that_differ_in_case_alone_are_torn() {
+    let patterns = [
+        "/docs", "/Docs/", "/Docs", "/Docs*", "/docs/x", "a /docs", "A /DOCS",
+    ]
+    .map(pattern);
+    let pairs = |options| -> Vec<(usize, usize)> {
+        let torn = torn(&patterns, options);
+        torn.iter().map(|tie| (tie.first, tie.second)).collect()
+    };
+    let slash = |ignore_trailing_slash| MatchOptions {
+        ignore_case: false,
+        ignore_trailing_slash,
+    };
+    assert_eq!(pairs(slash(true)), [(0, 1), (0, 2), (5, 6)]);
+    assert_eq!(pairs(slash(false)), [(0, 2), (5, 6)]);
+    let ignore_case = MatchOptions {
+        ignore_case: true,
+        ..slash(true)
+    };
+    assert_eq!(pairs(ignore_case), []);
+}
