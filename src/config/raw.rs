@@ -165,7 +165,8 @@ pub(super) struct Route {
     /// Covers only this host; absent: every host.
     #[schemars(example = &"api.example.com")]
     pub(super) host: Option<String>,
-    /// The methods it takes; absent: every one. `GET` implies `HEAD`.
+    /// The methods it takes; absent: every one. `GET` implies `HEAD`, unless another
+    /// route of the same path names that.
     #[schemars(example = ["GET"])]
     pub(super) methods: Option<Vec<String>>,
     /// The credentials a caller must show: a list of which each is needed,

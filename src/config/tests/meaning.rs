@@ -19,7 +19,7 @@ fn a_valid_route_is_built_as_written() {
     let config = loaded(&text).config;
     let route = &config.gateway.routes[0];
     assert_eq!(&*route.name, "api.example.com/a");
-    assert_eq!(route.methods, ["GET", "POST", "HEAD"]);
+    assert_eq!(route.methods, ["GET", "POST"]);
     assert!(route.policy.any.contains(Kind::ApiKey) && route.policy.all.is_empty());
     let (kind, scopes) = &route.policy.scopes[0];
     assert_eq!((*kind, scopes.joined().as_str()), (Kind::ApiKey, "a b"));
@@ -134,6 +134,25 @@ fn what_escapes_a_guard_is_warned_of() {
         "{found:?}"
     );
     assert_eq!(warnings(&file(&[hosted, plain])), [""; 0]);
+}
+
+#[test]
+fn paths_that_differ_in_case_alone_are_warned_of() {
+    let routes = "[[routes]]\nprefix = \"/Docs\"\nrequire = [\"api_key\"]\n\
+                  [[routes]]\nprefix = \"/docs\"\nmethods = [\"PUT\"]\nrequire = [\"api_key\"]\n";
+    let found = warnings(&format!("{UPSTREAM}{STORE}{routes}"));
+    assert_eq!(
+        found,
+        [
+            "routes[1].prefix: differs from routes[0] in case alone, so every request to either is \
+             answered 400: give one another path, or keep one and set routing.match_case = \"ignore\""
+        ]
+    );
+    let ignored = "[routing]\nmatch_case = \"ignore\"\n";
+    assert_eq!(
+        warnings(&format!("{UPSTREAM}{STORE}{routes}{ignored}")),
+        [""; 0]
+    );
 }
 
 #[test]

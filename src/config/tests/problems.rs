@@ -169,7 +169,7 @@ fn each_bad_route_says_what_and_how() {
         ),
         (
             format!(
-                "path = \"/a\"\nmethods = [\"GET\"]\n{key}\n[[routes]]\npath = \"/a\"\nmethods = [\"HEAD\", \"PUT\"]\n{key}"
+                "path = \"/a\"\nmethods = [\"GET\"]\n{key}\n[[routes]]\npath = \"/a\"\nmethods = [\"GET\", \"PUT\"]\n{key}"
             ),
             "8: routes[1]: ties with routes[0]",
         ),

@@ -8,7 +8,7 @@ mod keys;
 mod routes;
 mod upstreams;
 
-pub(super) use routes::normal;
+pub(super) use routes::path_key;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use super::problems::Findings;
 use super::raw::{Cache, Limits, Listen, Log, LogFormat, LogLevel, Raw, Store, StoreKind};
 use super::reload::Watch;
 use super::values::Period;
-use super::{Config, warnings};
+use super::Config;
 use crate::telemetry::log;
 use crate::{cache, gateway, limits, listener, store};
 
@@ -52,7 +52,6 @@ pub(super) fn validate(
     let cors = raw.cors.as_ref().map(|cors| edge::cors(cors, findings));
     let store = raw.store.as_ref().map(|store| self::store(store, findings));
     keys::usable(&api_keys, store.is_some(), &routes, findings);
-    warnings::warn(&routes, matching, findings);
     Config {
         listen,
         workers: raw.runtime.workers.unwrap_or_else(default_workers),

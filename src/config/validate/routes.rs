@@ -7,13 +7,14 @@ use http::Method;
 use super::super::problems::{Findings, closest, did_you_mean, one_of, quoted};
 use super::super::raw::{Credential, EncodedSlash, Raw, Require, Route, RouteScopes};
 use super::super::values::Rate;
+use super::super::warnings;
 use super::positive;
 use super::upstreams::name_is_good;
 use crate::gateway::RouteConfig;
 use crate::rules::credential::{Kind, Kinds};
 use crate::rules::policy::Policy;
 use crate::rules::principal::{Scopes, is_scope_token};
-use crate::rules::route::{MatchOptions, PathPattern, Pattern};
+use crate::rules::route::{MatchOptions, PathPattern, Pattern, RouteTable};
 
 /// What metrics call requests that no route of the file is asked about.
 const OWN_LABELS: [&str; 2] = ["auth", "none"];
@@ -44,7 +45,7 @@ pub(super) fn routes(
         }
     }
     name(&mut built, raw, findings);
-    ties(&built, matching, findings);
+    judge_together(&built, matching, findings);
     built
 }
 
@@ -153,7 +154,7 @@ impl Judge<'_> {
             let suggestion = "leave methods out to take every one";
             findings.problem_with(&key, "it takes no method at all", suggestion);
         }
-        let mut methods: Vec<Method> = Vec::with_capacity(names.len() + 1);
+        let mut methods: Vec<Method> = Vec::with_capacity(names.len());
         for name in names {
             match method(name) {
                 Ok(method) if methods.contains(&method) => {}
@@ -163,10 +164,6 @@ impl Judge<'_> {
                     findings.problem_with(&key, message, suggestion);
                 }
             }
-        }
-        // RFC 9110 §9.3.2: HEAD is GET without the content.
-        if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
-            methods.push(Method::HEAD);
         }
         methods
     }
@@ -390,7 +387,7 @@ fn name(routes: &mut [(usize, RouteConfig)], raw: &Raw, findings: &mut Findings)
 
 fn short_name(route: &RouteConfig) -> String {
     let host = route.pattern.host.as_deref().unwrap_or_default();
-    format!("{host}{}", path_of(&route.pattern))
+    format!("{host}{}", route.pattern.path.text())
 }
 
 fn full_name(route: &RouteConfig) -> String {
@@ -404,50 +401,34 @@ fn full_name(route: &RouteConfig) -> String {
     format!("{}{space}{}{below}", methods.join(","), short_name(route))
 }
 
-fn path_of(pattern: &Pattern) -> &str {
-    match &pattern.path {
-        PathPattern::Exact(path) | PathPattern::Prefix(path) => path,
-    }
-}
-
-/// Reports every route that ties with an earlier one: the same host and path, and a method that
-/// both take by name, or both take every method.
-fn ties(routes: &[(usize, RouteConfig)], matching: MatchOptions, findings: &mut Findings) {
-    let mut groups: HashMap<(Option<&str>, bool, String), Vec<usize>> = HashMap::new();
-    for (place, (index, route)) in routes.iter().enumerate() {
-        let exact = matches!(route.pattern.path, PathPattern::Exact(_));
-        let path = normal(path_of(&route.pattern), matching);
-        let group = groups
-            .entry((route.pattern.host.as_deref(), exact, path))
-            .or_default();
-        let earlier = group.iter().map(|place| &routes[*place]);
-        if let Some((first, _)) = earlier.into_iter().find(|(_, other)| tie(route, other)) {
-            let key = format!("routes[{index}]");
-            let message = format!("ties with routes[{first}]: same host, path and methods");
-            let suggestion = "give them different methods, paths or hosts, or remove one";
-            findings.problem_with(&key, message, suggestion);
-        }
-        group.push(place);
-    }
-}
-
-fn tie(one: &RouteConfig, other: &RouteConfig) -> bool {
-    (one.methods.is_empty() && other.methods.is_empty())
-        || one
-            .methods
-            .iter()
-            .any(|method| other.methods.contains(method))
-}
-
-/// `path` as it is compared.
-pub(in super::super) fn normal(path: &str, matching: MatchOptions) -> String {
-    let path = match path.strip_suffix('/') {
-        Some(shorter) if matching.ignore_trailing_slash => shorter,
-        _ => path,
+/// The key of a pattern's path.
+pub(in super::super) fn path_key(index: usize, pattern: &Pattern) -> String {
+    let name = match pattern.path {
+        PathPattern::Exact(_) => "path",
+        PathPattern::Prefix(_) => "prefix",
     };
-    if matching.ignore_case {
-        path.to_ascii_lowercase()
-    } else {
-        path.to_owned()
+    format!("routes[{index}].{name}")
+}
+
+/// Reports routes that tie, and warns of what is wrong with them together.
+fn judge_together(
+    routes: &[(usize, RouteConfig)],
+    matching: MatchOptions,
+    findings: &mut Findings,
+) {
+    let entries = routes
+        .iter()
+        .map(|(_, route)| (&route.pattern, &*route.methods));
+    match RouteTable::build(entries, matching) {
+        Ok(table) => warnings::routes(&table, routes, matching, findings),
+        Err(ties) => {
+            for tie in ties {
+                let (first, index) = (routes[tie.first].0, routes[tie.second].0);
+                let key = format!("routes[{index}]");
+                let message = format!("ties with routes[{first}]: same host, path and methods");
+                let suggestion = "give them different methods, paths or hosts, or remove one";
+                findings.problem_with(&key, message, suggestion);
+            }
+        }
     }
 }
