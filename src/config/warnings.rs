@@ -1,10 +1,11 @@
-//! What is allowed and most likely not meant, worded: ways round a guard, and routes that nobody
-//! reaches.
+//! What is allowed and most likely not meant, worded: ways round a guard, routes that nobody
+//! reaches, callers who are believed whatever they say.
 //!
 //! Where routes can be gone round is judged in `rules::route::escapes`.
 
-use super::problems::Findings;
+use super::problems::{Findings, quoted};
 use super::validate::path_key;
+use super::values::Network;
 use crate::gateway::RouteConfig;
 use crate::rules::route::escapes::{Escape, Guarded, torn};
 use crate::rules::route::{MatchOptions, RouteTable};
@@ -59,6 +60,20 @@ pub(super) fn routes(
                 "differs from routes[{first}] in case alone, so every request to either is \
                  answered 400: give one another path, or keep one and set \
                  routing.match_case = \"ignore\""
+            ),
+        );
+    }
+}
+
+/// Warns of networks that everyone is in.
+pub(super) fn trusted_proxies(networks: &[Network], findings: &mut Findings) {
+    for network in networks.iter().filter(|net| net.0.prefix_len() == 0) {
+        findings.warn(
+            "forwarded.trusted_proxies",
+            format!(
+                "{} is everyone, so that callers choose the address they are taken for: name the \
+                 networks of your proxies",
+                quoted(&network.to_string())
             ),
         );
     }

@@ -156,6 +156,21 @@ fn paths_that_differ_in_case_alone_are_warned_of() {
 }
 
 #[test]
+fn believing_everyone_is_warned_of() {
+    let of =
+        |networks: &str| warnings(&with(&format!("[forwarded]\ntrusted_proxies = {networks}")));
+    assert_eq!(
+        of("[\"10.0.0.0/8\", \"0.0.0.0/0\"]"),
+        [
+            "forwarded.trusted_proxies: \"0.0.0.0/0\" is everyone, so that callers choose the address \
+             they are taken for: name the networks of your proxies"
+        ]
+    );
+    assert_eq!(of("[\"::/0\"]").len(), 1);
+    assert_eq!(of("[\"10.0.0.0/8\", \"::1\"]"), [""; 0]);
+}
+
+#[test]
 fn keys_that_cannot_exist_are_warned_of() {
     let found = warnings(&format!("{UPSTREAM}{ROUTE}"));
     assert_eq!(found.len(), 1);

@@ -22,7 +22,7 @@ use super::problems::Findings;
 use super::raw::{Cache, Limits, Listen, Log, LogFormat, LogLevel, Raw, Store, StoreKind};
 use super::reload::Watch;
 use super::values::Period;
-use super::Config;
+use super::{Config, warnings};
 use crate::telemetry::log;
 use crate::{cache, gateway, limits, listener, store};
 
@@ -52,6 +52,7 @@ pub(super) fn validate(
     let cors = raw.cors.as_ref().map(|cors| edge::cors(cors, findings));
     let store = raw.store.as_ref().map(|store| self::store(store, findings));
     keys::usable(&api_keys, store.is_some(), &routes, findings);
+    warnings::trusted_proxies(&raw.forwarded.trusted_proxies, findings);
     Config {
         listen,
         workers: raw.runtime.workers.unwrap_or_else(default_workers),
