@@ -9,6 +9,7 @@ use crate::limits::{Bucket, Caller as Counted, Callers};
 use crate::platform::Monotonic;
 use crate::rules::credential::{self, Kind, Kinds};
 use crate::rules::decision::{Refusal, Reject};
+use crate::rules::form::{Line, Lines};
 use crate::rules::policy::Admitted;
 use crate::rules::time::Timestamp;
 use crate::telemetry::metrics::WorkerShard;
@@ -34,6 +35,7 @@ pub(super) struct Gate<'a> {
     pub(super) caller: Caller,
     pub(super) wall: Timestamp,
     pub(super) now: Monotonic,
+    pub(super) lines: Lines,
 }
 
 /// A bearer, once it is known whose it is.
@@ -59,9 +61,13 @@ impl Gate<'_> {
         let policy = &route.policy;
         let listed = policy.listed().contains(Kind::ApiKey);
         let shown = self.key_header(headers)?;
-        let bearer = match bearer_of(headers)? {
-            Some(bearer) => self.recognise(bearer, shown.is_some(), listed).await?,
-            None => Bearer::Absent,
+        let bearer = if self.lines.has(Line::Authorization) {
+            match bearer_of(headers)? {
+                Some(bearer) => self.recognise(bearer, shown.is_some(), listed).await?,
+                None => Bearer::Absent,
+            }
+        } else {
+            Bearer::Absent
         };
         let take_authorization = match &bearer {
             Bearer::Absent | Bearer::Foreign { .. } => false,

@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{Uri, Version, request};
 
 use crate::rules::credential::Kind;
+use crate::rules::form::{Line, Lines};
 use crate::rules::headers::{self, Scrub};
 
 use super::admission::Entrant;
@@ -26,12 +27,13 @@ pub(super) struct Rewrite<'a> {
     pub(super) host: Option<HeaderValue>,
     /// A browser's question on behalf of nobody: no credential of any kind goes with it.
     pub(super) bare: bool,
+    pub(super) lines: Lines,
 }
 
 impl Rewrite<'_> {
     /// Turns a caller's head into the upstream's.
     pub(super) fn apply(self, parts: &mut request::Parts, entrant: &Entrant, has_body: bool) {
-        let trailers = headers::accepts_trailers(&parts.headers);
+        let trailers = self.lines.has(Line::Te) && headers::accepts_trailers(&parts.headers);
         let scrub = Scrub {
             trusted_peer: self.caller.through_trusted,
             keep_api_key: !self.bare && self.route.config.forward.contains(Kind::ApiKey),
@@ -61,10 +63,7 @@ impl Rewrite<'_> {
                 .insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
         // Trailers announced over HTTP/2 need chunks in HTTP/1.1, whatever length is declared.
-        if has_body
-            && (parts.headers.contains_key(header::TRAILER)
-                || !parts.headers.contains_key(header::CONTENT_LENGTH))
-        {
+        if has_body && (self.lines.has(Line::Trailer) || !self.lines.has(Line::ContentLength)) {
             parts.headers.remove(header::CONTENT_LENGTH);
             // Said here, because the HTTP library expects no body of some methods.
             parts.headers.insert(

@@ -20,7 +20,7 @@ use crate::limits::Callers;
 use crate::platform::{Alive, Monotonic, Platform};
 use crate::rules::credential::Kinds;
 use crate::rules::decision::{Fault, Refusal, Reject, Wanted};
-use crate::rules::form;
+use crate::rules::form::{self, Line, Lines};
 use crate::rules::policy::Policy;
 use crate::rules::route::Found;
 use crate::telemetry::access_log::AccessLog;
@@ -108,6 +108,7 @@ struct Walk<'a> {
     caller: Caller,
     exchange: Box<Exchange>,
     wanted: Wanted,
+    lines: Lines,
     upgrade: Option<Upgrade>,
 }
 
@@ -138,7 +139,8 @@ impl Core {
             .then(|| peer::believed_request_id(&parts.headers))
             .flatten()
             .unwrap_or_else(|| self.request_ids.next());
-        let grpc = answer::is_grpc(&parts.headers);
+        let lines = Lines::of(&parts.headers);
+        let grpc = lines.has(Line::ContentType) && answer::is_grpc(&parts.headers);
         let head = parts.method == Method::HEAD;
         let answering = snapshot.cors.as_ref().filter(|cors| cors.answers());
         let is_preflight = answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
@@ -151,12 +153,16 @@ impl Core {
             &parts,
             began,
         );
-        let upgrade = Upgrade::asked(
-            &parts.method,
-            parts.version,
-            &parts.headers,
-            &parts.extensions,
-        );
+        let upgrade = if lines.has(Line::Upgrade) || parts.method == Method::CONNECT {
+            Upgrade::asked(
+                &parts.method,
+                parts.version,
+                &parts.headers,
+                &parts.extensions,
+            )
+        } else {
+            None
+        };
         let mut walk = Walk {
             core: self,
             snapshot: &snapshot,
@@ -164,6 +170,7 @@ impl Core {
             caller,
             exchange,
             wanted: Wanted::default(),
+            lines,
             upgrade,
         };
         let mut response = match walk.proceed(parts, body).await {
@@ -256,6 +263,7 @@ impl<'a> Walk<'a> {
             request_id: self.exchange.request_id(),
             host: destination.host,
             bare: destination.bare,
+            lines: self.lines,
         }
         .apply(&mut parts, &entrant, meter.is_some());
         if let Some(upgrade) = self.upgrade {
@@ -304,6 +312,7 @@ impl<'a> Walk<'a> {
             &parts.uri,
             parts.version,
             &parts.headers,
+            self.lines,
             is_tunnel,
         )?;
         let found = snapshot
@@ -364,6 +373,7 @@ impl<'a> Walk<'a> {
             caller: self.caller,
             wall: self.core.platform.clock.now(),
             now: self.exchange.began(),
+            lines: self.lines,
         };
         let entrant = gate.admit(&route.config, &parts.headers).await?;
         Ok(Decided::Admitted(destination, entrant))

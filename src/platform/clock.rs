@@ -65,3 +65,12 @@ impl Clock for SystemClock {
         Monotonic(self.origin.elapsed())
     }
 }
+
+/// The point of the runtime's own time that lies so far ahead, to set a timer to.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a runtime's timers count in its own time; nothing is judged by it"
+)]
+pub fn from_now(wait: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + wait
+}

@@ -2,10 +2,62 @@
 //!
 //! The path itself is judged with the routes, in `rules::path`.
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Uri, Version};
 
 use crate::rules::decision::Reject;
+
+/// Which of the lines that the request path looks at are there.
+///
+/// Found in one pass, so that what most requests lack is not looked up for each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lines(u16);
+
+/// A line that a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// `Authorization`.
+    Authorization,
+    /// `Content-Length`.
+    ContentLength,
+    /// `Content-Type`.
+    ContentType,
+    /// `Origin`.
+    Origin,
+    /// `TE`.
+    Te,
+    /// `Trailer`.
+    Trailer,
+    /// `Transfer-Encoding`.
+    TransferEncoding,
+    /// `Upgrade`.
+    Upgrade,
+}
+
+impl Lines {
+    /// The lines of these headers.
+    pub fn of(headers: &HeaderMap) -> Self {
+        headers.keys().fold(Self::default(), |lines, name| {
+            let line = match name.as_str() {
+                "authorization" => Line::Authorization,
+                "content-length" => Line::ContentLength,
+                "content-type" => Line::ContentType,
+                "origin" => Line::Origin,
+                "te" => Line::Te,
+                "trailer" => Line::Trailer,
+                "transfer-encoding" => Line::TransferEncoding,
+                "upgrade" => Line::Upgrade,
+                _ => return lines,
+            };
+            Self(lines.0 | 1 << line as u16)
+        })
+    }
+
+    /// Whether there is such a line.
+    pub fn has(self, line: Line) -> bool {
+        self.0 & 1 << line as u16 != 0
+    }
+}
 
 /// The parts of a well-formed request that routing looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +76,7 @@ pub fn judge<'a>(
     uri: &'a Uri,
     version: Version,
     headers: &'a HeaderMap,
+    lines: Lines,
     is_tunnel: bool,
 ) -> Result<Form<'a>, Reject> {
     if *method == Method::TRACE || (*method == Method::CONNECT && !is_tunnel) {
@@ -31,7 +84,7 @@ pub fn judge<'a>(
     }
     let host = judge_host(uri, version, headers)?;
     if version <= Version::HTTP_11 {
-        judge_framing(version, headers)?;
+        judge_framing(version, headers, lines)?;
     }
     let path = uri.path();
     if !path.starts_with('/') {
@@ -111,17 +164,20 @@ fn is_host(host: &str) -> bool {
 }
 
 /// What the HTTP library lets pass and an upstream might frame otherwise (RFC 9112 §6.1, §6.3).
-fn judge_framing(version: Version, headers: &HeaderMap) -> Result<(), Reject> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        let plain = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+fn judge_framing(version: Version, headers: &HeaderMap, lines: Lines) -> Result<(), Reject> {
+    if lines.has(Line::TransferEncoding) {
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let plain = codings
+            .next()
+            .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
         if !plain || codings.next().is_some() || version < Version::HTTP_11 {
             return malformed("the Transfer-Encoding is not exactly chunked");
         }
     }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    if lines.has(Line::ContentLength) {
+        let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+        let length = lengths.next().map_or(&b""[..], HeaderValue::as_bytes);
+        let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
         if !digits || lengths.any(|other| other != length) {
             return malformed("the Content-Length is not one number");
         }
@@ -135,8 +191,6 @@ fn malformed<T>(why: &'static str) -> Result<T, Reject> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn verdict(method: &str, uri: &str, lines: &[(&str, &str)]) -> Result<String, Reject> {
@@ -149,7 +203,8 @@ mod tests {
         }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let uri: Uri = uri.parse().unwrap();
-        judge(&method, &uri, Version::HTTP_11, &headers, false)
+        let lines = Lines::of(&headers);
+        judge(&method, &uri, Version::HTTP_11, &headers, lines, false)
             .map(|form| format!("{} {}", form.host, form.path))
     }
 

@@ -6,26 +6,32 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Names that speak to the next hop only (RFC 9110 §7.6.1), besides those `Connection` lists.
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Whether a name speaks to the next hop only (RFC 9110 §7.6.1), besides those `Connection` lists.
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"proxy-connection"
+            | b"te"
+            | b"transfer-encoding"
+            | b"upgrade"
+    )
+}
 
-/// Names by which an upstream may be told another target or method than the one judged.
-const OVERRIDES: [&str; 5] = [
-    "x-original-url",
-    "x-rewrite-url",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-];
+/// Whether a name tells an upstream of another target or method than the one judged.
+fn is_override(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"x-original-url"
+            | b"x-rewrite-url"
+            | b"x-http-method-override"
+            | b"x-http-method"
+            | b"x-method-override"
+    )
+}
 
 /// Fields that never stand in a trailer section (RFC 9110 §6.5.1): framing, routing, request
 /// modifiers, authentication, response control and the content's format.
@@ -107,12 +113,14 @@ impl HeaderRules {
     /// Idempotent. The `Host` line always stays, whatever `Connection` names.
     pub fn scrub_request(&self, headers: &mut HeaderMap, scrub: Scrub) {
         let mut doomed: Vec<HeaderName> = Vec::new();
-        connection_named(headers, |name| {
-            if name != header::HOST {
-                doomed.push(name);
-            }
-        });
         for name in headers.keys() {
+            if *name == header::CONNECTION {
+                connection_named(headers, |name| {
+                    if name != header::HOST {
+                        doomed.push(name);
+                    }
+                });
+            }
             if self.is_dropped(name, scrub) {
                 doomed.push(name.clone());
             }
@@ -141,7 +149,7 @@ impl HeaderRules {
         }
         match spelled.first() {
             Some(b'x') => {
-                if OVERRIDES.iter().any(|name| name.as_bytes() == spelled) {
+                if is_override(spelled) {
                     return true;
                 }
                 let forwarding = spelled == b"x-real-ip"
@@ -154,7 +162,7 @@ impl HeaderRules {
             // The expectation is answered here, when the admitted request's body is first read.
             Some(b'e') => spelled == b"expect",
             Some(b'c') if spelled == b"content-length" => !canonical,
-            _ => HOP_BY_HOP.iter().any(|name| name.as_bytes() == spelled),
+            _ => is_hop_by_hop(spelled),
         }
     }
 
@@ -211,20 +219,26 @@ impl HeaderRules {
     /// gatelet may write.
     pub fn scrub_response(&self, headers: &mut HeaderMap) {
         let mut doomed: Vec<HeaderName> = Vec::new();
-        connection_named(headers, |name| doomed.push(name));
+        let mut sets_cookies = false;
         for name in headers.keys() {
-            let name_bytes = name.as_str().as_bytes();
-            if HOP_BY_HOP.iter().any(|hop| hop.as_bytes() == name_bytes)
-                && *name != header::PROXY_AUTHENTICATE
-                || name_bytes.starts_with(b"x-session-")
-            {
-                doomed.push(name.clone());
+            match name.as_str().as_bytes() {
+                // The one of them that an origin says too (RFC 9110 §11.7.1).
+                b"proxy-authenticate" => {}
+                b"connection" => {
+                    connection_named(headers, |name| doomed.push(name));
+                    doomed.push(name.clone());
+                }
+                b"set-cookie" => sets_cookies = true,
+                spelled if is_hop_by_hop(spelled) || spelled.starts_with(b"x-session-") => {
+                    doomed.push(name.clone());
+                }
+                _ => {}
             }
         }
         for name in doomed {
             headers.remove(name);
         }
-        if !self.private_cookies.is_empty() && headers.contains_key(header::SET_COOKIE) {
+        if sets_cookies && !self.private_cookies.is_empty() {
             let kept: Vec<HeaderValue> = headers
                 .get_all(header::SET_COOKIE)
                 .iter()

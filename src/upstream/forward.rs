@@ -1,14 +1,16 @@
 //! One request to an upstream and the head of its answer.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
+use tokio::time::Sleep;
 
-use crate::platform::Monotonic;
+use crate::platform::{self, Monotonic};
 use crate::rules::policy::Admitted;
 use crate::upstream::body::{CutShort, Inbound, Meter, Outbound};
 use crate::upstream::pool::{Pool, Unavailable};
@@ -93,8 +95,9 @@ pub async fn forward(
         None => Box::pin(pool.lease_new()).await?,
     };
     loop {
-        let answer = lease.sender().try_send_request(request);
-        let mut error = match in_time(answer, timeout, meter).await? {
+        let (sender, timer) = lease.parts();
+        let answer = sender.try_send_request(request);
+        let mut error = match in_time(answer, timer, timeout, meter).await? {
             Ok(response) => {
                 let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 let lease = (!tunnels).then_some(lease);
@@ -115,13 +118,19 @@ pub async fn forward(
 /// Waits for an answer's head; its time begins anew while the request's body still arrives.
 async fn in_time<A: Future>(
     answer: A,
+    mut timer: Pin<&mut Sleep>,
     timeout: Duration,
     meter: Option<&Meter>,
 ) -> Result<A::Output, Failure> {
     let mut answer = pin!(answer);
     let mut arrived = 0;
     loop {
-        if let Ok(answer) = tokio::time::timeout(timeout, &mut answer).await {
+        timer.as_mut().reset(platform::from_now(timeout));
+        let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(answer) = answered.await {
             return Ok(answer);
         }
         match meter {

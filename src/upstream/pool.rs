@@ -1,6 +1,7 @@
 //! One worker's connections to one upstream: last in, first out, each used by one request a time.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
@@ -41,6 +43,9 @@ struct Idle {
 struct Connection {
     sender: SendRequest<Outbound>,
     stream: Stream,
+    /// Bounds the wait for an answer. It stays with the connection, because moving a timer on
+    /// costs next to nothing, where a new one has to be entered and taken out.
+    timer: Pin<Box<Sleep>>,
 }
 
 /// Why no connection was to be had.
@@ -167,7 +172,11 @@ impl Pool {
             drop(place);
         });
         Ok(Lease {
-            connection: Connection { sender, stream },
+            connection: Connection {
+                sender,
+                stream,
+                timer: Box::pin(tokio::time::sleep(self.config.response_timeout)),
+            },
             pool: Arc::clone(self),
             reused: false,
         })
@@ -194,8 +203,9 @@ impl Pool {
 }
 
 impl Lease {
-    pub(super) fn sender(&mut self) -> &mut SendRequest<Outbound> {
-        &mut self.connection.sender
+    /// What sends a request on the connection, and what bounds the wait for its answer.
+    pub(super) fn parts(&mut self) -> (&mut SendRequest<Outbound>, Pin<&mut Sleep>) {
+        (&mut self.connection.sender, self.connection.timer.as_mut())
     }
 
     /// Puts the connection to rest, from `now`, for the next request.
