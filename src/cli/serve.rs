@@ -43,7 +43,7 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
     let following = Following {
         path: path.to_owned(),
         overrides,
-        config: loaded.config,
+        began: loaded.config,
         watch: Some(loaded.watch),
         level,
     };
@@ -53,11 +53,12 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
     }
 }
 
-/// A configuration that is in force, and how to notice that it changed.
+/// The configuration's file, and how to notice that it changed.
 struct Following {
     path: PathBuf,
     overrides: Overrides,
-    config: Config,
+    /// What the process began with: some of it holds until it ends.
+    began: Config,
     /// Absent while a look is under way.
     watch: Option<Watch>,
     level: LevelSwitch,
@@ -65,7 +66,7 @@ struct Following {
 
 async fn serve(mut following: Following) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::listen()?;
-    let app = App::start(&following.config, &Platform::system()).await?;
+    let app = App::start(&following.began, &Platform::system()).await?;
     tracing::info!(listener = "proxy", address = %app.proxy(), "listening");
     tracing::info!(listener = "telemetry", address = %app.telemetry(), "listening");
     tracing::info!("ready");
@@ -132,13 +133,12 @@ impl Following {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        for key in config::fixed_changes(&self.config, &loaded.config) {
+        for key in config::fixed_changes(&self.began, &loaded.config) {
             tracing::warn!(key, "was changed; that takes effect with a restart");
         }
         match app.reload(&loaded.config).await {
             Ok(()) => {
                 self.level.set(loaded.config.log.level);
-                self.config = loaded.config;
                 tracing::info!("the configuration was reloaded");
             }
             Err(error) => {

@@ -404,7 +404,7 @@ pub(super) enum StoreKind {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Cache {
-    /// The most credentials remembered at once.
+    /// The most credentials remembered at once. Fixed until restart.
     #[schemars(range(min = 1))]
     pub(super) capacity: u64,
     /// The longest that a verdict from the store is believed without having heard from the store.
@@ -488,11 +488,11 @@ pub(super) struct Forwarded {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Log {
-    /// `auto` is text on a terminal and JSON otherwise.
+    /// `auto` is text on a terminal and JSON otherwise. Fixed until restart.
     pub(super) format: LogFormat,
     /// The least severe level that is written.
     pub(super) level: LogLevel,
-    /// Whether each request is logged.
+    /// Whether each request is logged. Fixed until restart.
     pub(super) access: bool,
 }
 

@@ -84,16 +84,19 @@ impl Kind {
     }
 }
 
-/// The keys that differ between two configurations and hold only after a restart.
-pub fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
+/// The keys whose change from what the process began with takes effect only with a restart.
+pub fn fixed_changes(began: &Config, new: &Config) -> Vec<String> {
     let keys = [
-        ("listen.proxy", old.listen.proxy != new.listen.proxy),
+        ("listen.proxy", began.listen.proxy != new.listen.proxy),
         (
             "listen.telemetry",
-            old.listen.telemetry != new.listen.telemetry,
+            began.listen.telemetry != new.listen.telemetry,
         ),
-        ("runtime.workers", old.workers != new.workers),
-        ("store", old.store != new.store),
+        ("runtime.workers", began.workers != new.workers),
+        ("store", began.store != new.store),
+        ("cache.capacity", began.cache.capacity != new.cache.capacity),
+        ("log.format", began.log.format != new.log.format),
+        ("log.access", began.log.access != new.log.access),
     ];
     let changed = keys.into_iter().filter(|(_, differs)| *differs);
     changed.map(|(key, _)| key.to_owned()).collect()
