@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use crate::authn;
@@ -21,8 +22,8 @@ use crate::cache::feed::{Follower, Freshness, Pulse};
 use crate::cache::verdicts::Verdicts;
 use crate::config::Config;
 use crate::gateway::Unservable;
-use crate::limits::{Callers, FailedAuthentications};
-use crate::listener::{self, Exit, Limits, Listener, Stage};
+use crate::limits::{self, Callers, FailedAuthentications};
+use crate::listener::{self, Exit, Listener, Stage};
 use crate::platform::{Ended, Platform, alive};
 use crate::store::{self, OpenError, Store, StoreFault};
 use crate::telemetry::access_log::{AccessLog, Writer};
@@ -81,8 +82,8 @@ impl std::error::Error for StartError {
 pub struct App {
     proxy: SocketAddr,
     telemetry: SocketAddr,
-    drain_delay: Duration,
-    shutdown_grace: Duration,
+    /// Shared with the listeners, which ask it for each connection.
+    listen: Arc<ArcSwap<listener::Config>>,
     crew: Crew,
     exit: Exit,
     connections: Ended,
@@ -97,14 +98,31 @@ pub struct App {
 
 /// Makes what recognises API keys, anew for each configuration.
 struct KeyMaker {
-    stored: Option<Arc<StoredKeys>>,
-    failures: Arc<FailedAuthentications>,
+    stored: Option<Stored>,
+    failures: ArcSwap<FailedAuthentications>,
+}
+
+/// The store's keys, and for how long what it said of them is believed.
+struct Stored {
+    keys: Arc<StoredKeys>,
+    freshness: Arc<Freshness>,
 }
 
 impl KeyMaker {
-    fn make(&self, config: &authn::Config) -> Arc<ApiKeys> {
-        let failures = Arc::clone(&self.failures);
-        Arc::new(ApiKeys::new(config, self.stored.clone(), failures))
+    fn make(&self, config: &authn::Config, failures: &Arc<FailedAuthentications>) -> Arc<ApiKeys> {
+        let stored = self.stored.as_ref().map(|stored| Arc::clone(&stored.keys));
+        Arc::new(ApiKeys::new(config, stored, Arc::clone(failures)))
+    }
+
+    /// The failures counted so far, unless the rate at which they may come has changed.
+    fn failures(&self, config: &limits::Config) -> Arc<FailedAuthentications> {
+        let rate = config.failed_authentications;
+        let known = self.failures.load_full();
+        if known.rate() == rate {
+            known
+        } else {
+            Arc::new(FailedAuthentications::new(rate))
+        }
     }
 }
 
@@ -119,22 +137,22 @@ impl App {
         let proxy = bind(config.listen.proxy)?;
         let telemetry = bind(config.listen.telemetry)?;
         let addresses = (proxy.address(), telemetry.address());
-        background.push(observe(telemetry, config, platform, &metrics, &readiness));
+        let listen = Arc::new(ArcSwap::from_pointee(config.listen.clone()));
+        background.push(observe(telemetry, &listen, platform, &metrics, &readiness));
 
         let stored = match &config.store {
             Some(store) => {
                 let (stored, follower) =
                     open_store(store, config, platform, &metrics, &pulse).await?;
                 background.push(tokio::spawn(follower.follow()));
-                Some(Arc::new(stored))
+                Some(stored)
             }
             None => None,
         };
+        let failures = FailedAuthentications::new(config.limits.failed_authentications);
         let keys = KeyMaker {
             stored,
-            failures: Arc::new(FailedAuthentications::new(
-                config.limits.failed_authentications,
-            )),
+            failures: ArcSwap::from_pointee(failures),
         };
 
         let (access_log, log_writer) = if config.log.access {
@@ -150,11 +168,11 @@ impl App {
         let served = Arc::new(Served {
             gateway: config.gateway.clone(),
             upstreams: config.upstreams.clone(),
-            keys: keys.make(&config.api_keys),
+            keys: keys.make(&config.api_keys, &keys.failures.load()),
         });
         let blueprint = Blueprint {
             workers: config.workers,
-            limits: Limits::from(&config.listen),
+            listen: Arc::clone(&listen),
             platform: platform.clone(),
             metrics: metrics.clone(),
             callers: Arc::new(Callers::new()),
@@ -167,10 +185,11 @@ impl App {
         drop(blueprint);
 
         let overloaded = metrics.clone();
+        let bounds = Arc::clone(&listen);
         let accepting = tokio::spawn(listener::accept(
             proxy,
             crew.workers(),
-            config.listen.connections,
+            move || bounds.load().connections,
             move || {
                 overloaded
                     .worker(0)
@@ -181,8 +200,7 @@ impl App {
         Ok(Self {
             proxy: addresses.0,
             telemetry: addresses.1,
-            drain_delay: config.listen.drain_delay,
-            shutdown_grace: config.listen.shutdown_grace,
+            listen,
             crew,
             exit,
             connections,
@@ -208,14 +226,21 @@ impl App {
 
     /// Puts another configuration in force, whole or not at all.
     ///
-    /// Listener addresses, the number of workers and the store stay as they were.
+    /// What [`fixed_changes`](crate::config::fixed_changes) names stays as it was.
+    /// Connections keep the deadlines that they began with.
     pub async fn reload(&self, config: &Config) -> Result<(), Unservable> {
+        let failures = self.keys.failures(&config.limits);
         let served = Arc::new(Served {
             gateway: config.gateway.clone(),
             upstreams: config.upstreams.clone(),
-            keys: self.keys.make(&config.api_keys),
+            keys: self.keys.make(&config.api_keys, &failures),
         });
         self.crew.reload(&served).await?;
+        self.listen.store(Arc::new(config.listen.clone()));
+        self.keys.failures.store(failures);
+        if let Some(stored) = &self.keys.stored {
+            stored.freshness.believe_for(config.cache.max_staleness);
+        }
         // What is held open on a key that is no longer there ends now.
         self.pulse.beat();
         self.metrics.reload(Reload::Applied);
@@ -230,15 +255,16 @@ impl App {
     /// Drains and ends: unready at once, serving on through the drain delay, then finishing what
     /// runs within the grace. True if everything had finished.
     pub async fn stop(mut self) -> bool {
+        let listen = self.listen.load_full();
         self.readiness.draining();
         self.exit.enter(Stage::Draining);
-        tokio::time::sleep(self.drain_delay).await;
+        tokio::time::sleep(listen.drain_delay).await;
         self.accepting.abort();
         // The crew's inboxes close once the acceptor has dropped its handles to them.
         let _ = (&mut self.accepting).await;
         self.exit.enter(Stage::Closing);
         self.crew.close();
-        let finished = tokio::time::timeout(self.shutdown_grace, self.connections.wait())
+        let finished = tokio::time::timeout(listen.shutdown_grace, self.connections.wait())
             .await
             .is_ok();
         self.crew.dismiss().await;
@@ -266,7 +292,7 @@ async fn open_store(
     platform: &Platform,
     metrics: &Metrics,
     pulse: &Pulse,
-) -> Result<(StoredKeys, Follower<Key>), StartError> {
+) -> Result<(Stored, Follower<Key>), StartError> {
     let clock = &platform.clock;
     let store = Store::open(store, Arc::clone(clock), observer(metrics));
     let store = Arc::new(store.map_err(StartError::Store)?);
@@ -289,14 +315,15 @@ async fn open_store(
         config.api_keys.pepper.clone(),
         platform.clone(),
     );
-    let stored = StoredKeys::new(Arc::new(keyring), verdicts, freshness);
-    Ok((stored, follower))
+    let keys = StoredKeys::new(Arc::new(keyring), verdicts, Arc::clone(&freshness));
+    let keys = Arc::new(keys);
+    Ok((Stored { keys, freshness }, follower))
 }
 
 /// Serves metrics and probes from here until the process ends, through the drain too.
 fn observe(
     listener: Listener,
-    config: &Config,
+    listen: &Arc<ArcSwap<listener::Config>>,
     platform: &Platform,
     metrics: &Metrics,
     readiness: &Readiness,
@@ -312,14 +339,14 @@ fn observe(
     };
     let (worker, serving) = listener::Worker::new(listener::Desk {
         service: Arc::new(service),
-        limits: Limits::from(&config.listen),
+        config: Arc::clone(listen),
         clock: Arc::clone(&platform.clock),
         census: Arc::new(Connections::telemetry(metrics.clone())),
         stages,
         alive,
     });
     tokio::spawn(async move {
-        let accepting = listener::accept(listener, vec![worker], CONNECTIONS, || {});
+        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, || {});
         let (accepted, ()) = tokio::join!(accepting, serving);
         if let Err(error) = accepted {
             tracing::error!(%error, "the telemetry listener failed");

@@ -11,7 +11,7 @@ use crate::authn::api_key::ApiKeys;
 use crate::cache::feed::Pulse;
 use crate::gateway::{self, Core, RequestIds, Snapshot, Unservable};
 use crate::limits::Callers;
-use crate::listener::{Desk, Limits, Stages, Worker};
+use crate::listener::{self, Desk, Stages, Worker};
 use crate::platform::{Alive, Platform};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -24,7 +24,7 @@ use super::services::{Connections, Guard};
 #[derive(Clone)]
 pub(super) struct Blueprint {
     pub(super) workers: usize,
-    pub(super) limits: Limits,
+    pub(super) listen: Arc<ArcSwap<listener::Config>>,
     pub(super) platform: Platform,
     pub(super) metrics: Metrics,
     pub(super) callers: Arc<Callers>,
@@ -166,7 +166,7 @@ async fn live(
     let metrics = blueprint.metrics.clone();
     let Blueprint {
         workers,
-        limits,
+        listen,
         platform,
         callers,
         access_log,
@@ -212,7 +212,7 @@ async fn live(
     });
     let (worker, serving) = Worker::new(Desk {
         service: Arc::new(Guard(Arc::clone(&core))),
-        limits,
+        config: listen,
         clock,
         census: Arc::new(Connections::proxy(metrics.clone(), index)),
         stages,

@@ -22,8 +22,9 @@ const BATCH: u32 = 1000;
 /// When the store was last heard from. Verdicts that came from it are believed for so long after.
 #[derive(Debug)]
 pub struct Freshness {
+    /// In nanoseconds, as the other.
     heard: AtomicU64,
-    max_staleness: Duration,
+    max_staleness: AtomicU64,
 }
 
 impl Freshness {
@@ -31,15 +32,22 @@ impl Freshness {
     pub fn new(max_staleness: Duration, now: Monotonic) -> Self {
         let freshness = Self {
             heard: AtomicU64::new(0),
-            max_staleness,
+            max_staleness: AtomicU64::new(nanoseconds(max_staleness)),
         };
         freshness.hear(now);
         freshness
     }
 
+    /// From now on, verdicts are believed for `max_staleness` after the store was heard from.
+    pub fn believe_for(&self, max_staleness: Duration) {
+        let max_staleness = nanoseconds(max_staleness);
+        self.max_staleness.store(max_staleness, Ordering::Relaxed);
+    }
+
     /// Whether what the store said may be believed now.
     pub fn vouches(&self, now: Monotonic) -> bool {
-        self.silence(now) <= self.max_staleness
+        let max_staleness = self.max_staleness.load(Ordering::Relaxed);
+        self.silence(now) <= Duration::from_nanos(max_staleness)
     }
 
     fn silence(&self, now: Monotonic) -> Duration {
@@ -48,9 +56,13 @@ impl Freshness {
     }
 
     fn hear(&self, now: Monotonic) {
-        let heard = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
-        self.heard.store(heard, Ordering::Relaxed);
+        self.heard.store(nanoseconds(now.0), Ordering::Relaxed);
     }
+}
+
+/// A duration as an atomic holds it; 584 years are the most.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Tells whoever holds something open on a credential that it has to be judged again.
@@ -175,5 +187,21 @@ impl<V: Send + Sync + 'static> Follower<V> {
             Change::ApiKey { digests, .. } => self.verdicts.forget(digests),
             Change::Unknown => self.verdicts.forget_all(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_the_store_is_believed_can_change() {
+        let at = |second| Monotonic(Duration::from_secs(second));
+        let freshness = Freshness::new(Duration::from_secs(10), at(5));
+        assert!(freshness.vouches(at(15)) && !freshness.vouches(at(16)));
+        freshness.believe_for(Duration::from_secs(3));
+        assert!(freshness.vouches(at(8)) && !freshness.vouches(at(9)));
+        freshness.hear(at(9));
+        assert!(freshness.vouches(at(12)) && !freshness.vouches(at(13)));
     }
 }

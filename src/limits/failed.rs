@@ -32,6 +32,11 @@ impl FailedAuthentications {
         }
     }
 
+    /// How many each address may show.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// Counts one credential that is not known yet; `Err` holds the seconds for `Retry-After`.
     pub fn charge(&self, address: IpAddr, now: Monotonic) -> Result<(), u64> {
         self.keyed

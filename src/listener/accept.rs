@@ -55,12 +55,13 @@ impl Listener {
 
 /// Accepts until dropped, each connection going to the worker that has the fewest.
 ///
-/// Past `connections` in all, a caller is answered 503 and closed; `refused` is told.
+/// Past `connections` in all, asked for each, a caller is answered 503 and closed; `refused` is
+/// told.
 /// Cancel safe: dropping it closes the listening socket.
 pub async fn accept(
     listener: Listener,
     workers: Vec<Worker>,
-    connections: usize,
+    connections: impl Fn() -> usize,
     refused: impl Fn(),
 ) -> io::Result<()> {
     let socket = tokio::net::TcpListener::from_std(listener.socket)?;
@@ -70,7 +71,7 @@ pub async fn accept(
         match accepted {
             Ok((stream, remote)) => {
                 let open: usize = workers.iter().map(Worker::open).sum();
-                if open >= connections {
+                if open >= connections() {
                     refused();
                     refuse(stream);
                     continue;

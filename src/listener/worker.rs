@@ -5,11 +5,12 @@ use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::listener::connection::{self, Trouble};
-use crate::listener::{Limits, Service, Stages};
+use crate::listener::{Config, Limits, Service, Stages};
 use crate::platform::{Alive, Clock};
 
 /// Counts what happens to connections; made by whoever keeps the metrics.
@@ -35,8 +36,8 @@ pub struct Worker {
 pub struct Desk<V, C> {
     /// Answers requests.
     pub service: Arc<V>,
-    /// Bounds of each connection.
-    pub limits: Limits,
+    /// What holds for a connection is what holds here when it comes.
+    pub config: Arc<ArcSwap<Config>>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Counts connections.
@@ -92,7 +93,7 @@ impl<V: Service, C: Census> Desk<V, C> {
             stream,
             Arc::clone(&self.service),
             peer,
-            self.limits,
+            Limits::from(&**self.config.load()),
             Arc::clone(&self.clock),
             self.stages.clone(),
         );

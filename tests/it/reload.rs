@@ -47,6 +47,15 @@ fn counted(world: &World, before: &[(String, f64)]) -> Vec<String> {
         .collect()
 }
 
+/// Replaces the file, and waits until it is in force. Left to be noticed, it is read once.
+fn reload(world: &World, upstream: &Upstream, toml: &str) {
+    let before = outcomes(world);
+    world.write_config(upstream, toml);
+    eventually("the reload is counted", || {
+        !counted(world, &before).is_empty()
+    });
+}
+
 #[test]
 fn a_hangup_reads_the_file_again() {
     let upstream = Upstream::echo();
@@ -217,6 +226,93 @@ fn a_listeners_address_is_fixed_until_a_restart() {
     world.signal("HUP");
     world.log_line(&["listen", "restart"]);
     assert_eq!(world.status_with("/guarded", KEY), 200);
+}
+
+#[test]
+fn what_else_is_fixed_is_named_until_it_is_put_back() {
+    let upstream = Upstream::echo();
+    let mut world = World::start(&upstream, BEFORE);
+    let fixed = "[log]\naccess = false\nlevel = \"debug\"\n[cache]\ncapacity = 5\n";
+    reload(&world, &upstream, &format!("{BEFORE}\n{fixed}"));
+    world.log_line(&["\"log.access\"", "restart"]);
+    world.log_line(&["\"cache.capacity\"", "restart"]);
+    assert_eq!(world.status_with("/guarded", KEY), 200);
+    world.access("/guarded");
+
+    reload(&world, &upstream, BEFORE);
+    let lines = |piece: &str| {
+        let log = world.log();
+        log.iter().filter(|line| line.contains(piece)).count()
+    };
+    eventually("both reloads are logged", || lines("was reloaded") == 2);
+    assert_eq!(lines("restart"), 2, "{:#?}", world.log());
+}
+
+#[test]
+fn the_deadlines_of_new_connections_follow() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, BEFORE);
+    let ask = request("GET", "/guarded", &[("x-api-key", KEY)]);
+    let mut old = world.connect();
+    assert_eq!(old.send(&ask).response().status, 200);
+    reload(
+        &world,
+        &upstream,
+        &format!("{BEFORE}\n[limits]\nidle_timeout = \"200ms\"\n"),
+    );
+    let mut new = world.connect();
+    assert_eq!(new.send(&ask).response().status, 200);
+    assert!(new.closes_within(Duration::from_secs(5)));
+    assert_eq!(old.send(&ask).response().status, 200);
+}
+
+#[test]
+fn the_most_connections_follow() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, BEFORE);
+    let ask = request("GET", "/guarded", &[("x-api-key", KEY)]);
+    let mut held = world.connect();
+    assert_eq!(held.send(&ask).response().status, 200);
+    assert_eq!(world.status_with("/guarded", KEY), 200);
+    reload(
+        &world,
+        &upstream,
+        &format!("{BEFORE}\n[limits]\nconnections = 1\n"),
+    );
+    assert_eq!(world.connect().response().status, 503);
+    assert_eq!(held.send(&ask).response().status, 200);
+}
+
+#[test]
+fn the_rate_of_guesses_follows_and_is_not_forgiven_by_another_change() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, BEFORE);
+    let guess = || world.status_with("/guarded", "a-guess-of-more-than-twenty-characters");
+    assert_eq!([guess(), guess(), guess()], [401; 3]);
+    let few = format!("{BEFORE}\n[limits]\nfailed_authentications = \"1/h\"\n");
+    reload(&world, &upstream, &few);
+    assert_eq!([guess(), guess(), guess()], [401, 429, 429]);
+    reload(&world, &upstream, &format!("{few}idle_timeout = \"10s\"\n"));
+    assert_eq!(guess(), 429);
+}
+
+#[test]
+fn the_grace_of_the_end_follows() {
+    let upstream = Upstream::scripted(|exchange| {
+        exchange.peer_closes();
+        Ok(())
+    });
+    let mut world = World::start(&upstream, BEFORE);
+    let mut running = world.connect();
+    running.send(request("GET", "/guarded", &[("x-api-key", KEY)]));
+    eventually("the request runs", || upstream.received().len() == 1);
+    reload(
+        &world,
+        &upstream,
+        &format!("{BEFORE}\n[limits]\nshutdown_grace = \"100ms\"\n"),
+    );
+    world.signal("TERM");
+    world.ends_within(Duration::from_secs(10));
 }
 
 #[test]
