@@ -22,6 +22,9 @@ pub trait Clock: Send + Sync {
 
     /// The monotonic clock: what durations are measured by.
     fn monotonic(&self) -> Monotonic;
+
+    /// What to set a runtime's timer to, so that it fires `wait` after `now`.
+    fn timer(&self, now: Monotonic, wait: Duration) -> tokio::time::Instant;
 }
 
 /// The machine's clocks.
@@ -64,13 +67,8 @@ impl Clock for SystemClock {
     fn monotonic(&self) -> Monotonic {
         Monotonic(self.origin.elapsed())
     }
-}
 
-/// The point of the runtime's own time that lies so far ahead, to set a timer to.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a runtime's timers count in its own time; nothing is judged by it"
-)]
-pub fn from_now(wait: Duration) -> tokio::time::Instant {
-    tokio::time::Instant::now() + wait
+    fn timer(&self, now: Monotonic, wait: Duration) -> tokio::time::Instant {
+        (self.origin + now.0 + wait).into()
+    }
 }

@@ -10,7 +10,7 @@ pub mod signal;
 use std::sync::Arc;
 
 pub use alive::{Alive, Ended, alive};
-pub use clock::{Clock, Monotonic, SystemClock, from_now};
+pub use clock::{Clock, Monotonic, SystemClock};
 pub use entropy::{Entropy, SystemEntropy};
 
 /// What the program takes from the machine it runs on.

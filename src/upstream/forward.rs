@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use tokio::time::Sleep;
 
-use crate::platform::{self, Monotonic};
+use crate::platform::{Clock, Monotonic};
 use crate::rules::policy::Admitted;
 use crate::upstream::body::{CutShort, Inbound, Meter, Outbound};
 use crate::upstream::pool::{Pool, Unavailable};
@@ -85,19 +85,28 @@ pub async fn forward(
     _: &Admitted,
     pool: &Arc<Pool>,
     mut request: Request<Outbound>,
-    now: Monotonic,
+    mut now: Monotonic,
     timeout: Duration,
     meter: Option<&Meter>,
 ) -> Result<Response<Inbound>, Failure> {
-    let mut lease = match pool.lease_idle(now) {
-        Some(lease) => lease,
+    let mut lease = if let Some(lease) = pool.lease_idle(now) {
+        lease
+    } else {
         // Rare, and large: kept out of the future that every request carries.
-        None => Box::pin(pool.lease_new()).await?,
+        let lease = Box::pin(pool.lease_new()).await?;
+        now = pool.clock().monotonic();
+        lease
     };
     loop {
         let (sender, timer) = lease.parts();
+        let mut deadline = Deadline {
+            clock: pool.clock(),
+            timer,
+            timeout,
+            meter,
+        };
         let answer = sender.try_send_request(request);
-        let mut error = match in_time(answer, timer, timeout, meter).await? {
+        let mut error = match deadline.bound(answer, now).await? {
             Ok(response) => {
                 let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 let lease = (!tunnels).then_some(lease);
@@ -109,36 +118,51 @@ pub async fn forward(
             Some(unsent) if lease.reused => {
                 request = unsent;
                 lease = Box::pin(pool.lease_new()).await?;
+                now = pool.clock().monotonic();
             }
             _ => return Err(failure(error.into_error(), meter)),
         }
     }
 }
 
-/// Waits for an answer's head; its time begins anew while the request's body still arrives.
-async fn in_time<A: Future>(
-    answer: A,
-    mut timer: Pin<&mut Sleep>,
+/// Bounds the wait for an answer's head.
+struct Deadline<'a> {
+    clock: &'a dyn Clock,
+    timer: Pin<&'a mut Sleep>,
     timeout: Duration,
-    meter: Option<&Meter>,
-) -> Result<A::Output, Failure> {
-    let mut answer = pin!(answer);
-    let mut arrived = 0;
-    loop {
-        timer.as_mut().reset(platform::from_now(timeout));
-        let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
-        });
-        if let Some(answer) = answered.await {
-            return Ok(answer);
-        }
-        match meter {
-            Some(meter) if !meter.finished() && meter.bytes() > arrived => arrived = meter.bytes(),
-            Some(meter) if !meter.finished() && meter.waiting() => {
-                return Err(Failure::BodyStalled);
+    meter: Option<&'a Meter>,
+}
+
+impl Deadline<'_> {
+    /// Waits for an answer from `now`; its time begins anew while the request's body still arrives.
+    async fn bound<A: Future>(
+        &mut self,
+        answer: A,
+        mut now: Monotonic,
+    ) -> Result<A::Output, Failure> {
+        let mut answer = pin!(answer);
+        let mut arrived = 0;
+        loop {
+            self.timer
+                .as_mut()
+                .reset(self.clock.timer(now, self.timeout));
+            let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => self.timer.as_mut().poll(cx).map(|()| None),
+            });
+            if let Some(answer) = answered.await {
+                return Ok(answer);
             }
-            _ => return Err(Failure::ResponseTimeout),
+            match self.meter {
+                Some(meter) if !meter.finished() && meter.bytes() > arrived => {
+                    arrived = meter.bytes();
+                }
+                Some(meter) if !meter.finished() && meter.waiting() => {
+                    return Err(Failure::BodyStalled);
+                }
+                _ => return Err(Failure::ResponseTimeout),
+            }
+            now = self.clock.monotonic();
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::upstream::stream::Stream;
 /// A connection that rested no longer than this is used without asking the kernel about it.
 ///
 /// Under load connections hardly rest, and the runtime looks at all sockets about as often.
-const UNPROBED: Duration = Duration::from_micros(100);
+const UNPROBED: Duration = Duration::from_millis(1);
 
 /// The connections of one worker to one upstream.
 ///
@@ -90,6 +90,10 @@ impl Pool {
             }
         });
         pool
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     /// What the pool was built from.

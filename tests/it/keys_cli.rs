@@ -35,6 +35,10 @@ impl Clock for StillClock {
     fn monotonic(&self) -> Monotonic {
         Monotonic::default()
     }
+
+    fn timer(&self, _: Monotonic, wait: Duration) -> tokio::time::Instant {
+        tokio::time::Instant::now() + wait
+    }
 }
 
 /// 2027-01-01T00:00:00Z

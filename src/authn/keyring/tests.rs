@@ -20,6 +20,14 @@ impl Clock for StillClock {
     fn monotonic(&self) -> Monotonic {
         Monotonic::default()
     }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no timer is set by a clock that stands still"
+    )]
+    fn timer(&self, _: Monotonic, wait: Duration) -> tokio::time::Instant {
+        tokio::time::Instant::now() + wait
+    }
 }
 
 /// Never the same bytes twice.
