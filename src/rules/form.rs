@@ -155,10 +155,16 @@ fn is_host(host: &str) -> bool {
         }
         None => host.split_once(':').unwrap_or((host, "")),
     };
-    !name.is_empty()
-        && name.bytes().all(
-            |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_'),
-        )
+    // One dot may end a name (RFC 1034 §3.1), and nobody's name has two in a row: an upstream that
+    // strips them all would serve another host's site than the one that was matched.
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    name.split('.').all(is_label)
         && port.len() <= 5
         && port.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -241,6 +247,11 @@ mod tests {
             ("GET", "/", &[("host", "a:b")]),
             ("GET", "/", &[("host", "a,b")]),
             ("GET", "/", &[("host", "a/b")]),
+            ("GET", "/", &[("host", ".")]),
+            ("GET", "/", &[("host", ".a")]),
+            ("GET", "/", &[("host", "a..b")]),
+            ("GET", "/", &[("host", "a..")]),
+            ("GET", "/", &[("host", "a..:80")]),
             ("GET", "/", &[("host", "[::1")]),
             ("GET", "/", &[("host", "[]")]),
             ("GET", "/", &[("host", "[::1]x")]),
