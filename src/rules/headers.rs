@@ -229,6 +229,8 @@ impl HeaderRules {
                     doomed.push(name.clone());
                 }
                 b"set-cookie" => sets_cookies = true,
+                // A length beside it means nothing (RFC 9112 §6.3), and would frame what goes out.
+                b"transfer-encoding" => doomed.extend([name.clone(), header::CONTENT_LENGTH]),
                 spelled if is_hop_by_hop(spelled) || spelled.starts_with(b"x-session-") => {
                     doomed.push(name.clone());
                 }
@@ -504,6 +506,21 @@ mod tests {
             names,
             [("content-type", "text/plain"), ("set-cookie", "a=1")]
         );
+    }
+
+    #[test]
+    fn an_answer_keeps_its_length_only_where_that_frames_it() {
+        let length_of = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            rules().scrub_response(&mut headers);
+            headers.remove("content-length")
+        };
+        let length = ("content-length", "5");
+        assert_eq!(length_of(&[length]).unwrap(), "5");
+        assert_eq!(length_of(&[length, ("transfer-encoding", "chunked")]), None);
     }
 
     #[test]

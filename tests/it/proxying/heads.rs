@@ -251,3 +251,20 @@ fn answers_without_a_body_stay_without() {
             .any(|received| received.method == "HEAD")
     );
 }
+
+#[test]
+fn an_answer_is_framed_by_what_arrived_and_not_by_a_length_beside_it() {
+    // RFC 9112 §6.3: the Transfer-Encoding overrides the length.
+    for length in ["2", "9"] {
+        let upstream = Upstream::scripted(move |exchange| {
+            exchange.write(format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\ntransfer-encoding: chunked\r\n\r\n\
+                 5\r\nhello\r\n0\r\n\r\n"
+            ))
+        });
+        let world = World::start(&upstream, ROUTES);
+        let response = world.get("/open", &[]);
+        assert_eq!(response.text(), "hello", "length {length}");
+        assert!(!response.headers.has("content-length"), "length {length}");
+    }
+}
