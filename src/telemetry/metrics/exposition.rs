@@ -21,9 +21,7 @@ use crate::rules::decision::{Fault, Reject};
 pub(super) fn register(registry: &Registry, series: Arc<Series>) -> prometheus::Result<()> {
     registry.register(Box::new(Sums(series)))?;
     #[cfg(target_os = "linux")]
-    registry.register(Box::new(
-        prometheus::process_collector::ProcessCollector::for_self(),
-    ))?;
+    registry.register(Box::new(super::process::Process::of_this()))?;
     Ok(())
 }
 

@@ -44,11 +44,22 @@ pub(super) fn counters(
 }
 
 pub(super) fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(whole(value));
     let mut metric = labelled(labels);
-    metric.set_counter(counter);
+    metric.set_counter(counted(whole(value)));
     metric
+}
+
+/// A counter of something that does not come in ones, without labels.
+pub(super) fn fractional(value: f64) -> Metric {
+    let mut metric = labelled(&[]);
+    metric.set_counter(counted(value));
+    metric
+}
+
+fn counted(value: f64) -> Counter {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    counter
 }
 
 pub(super) fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {

@@ -8,6 +8,8 @@ mod cells;
 mod exposition;
 mod families;
 mod labels;
+#[cfg(target_os = "linux")]
+mod process;
 mod series;
 
 use std::collections::BTreeMap;
