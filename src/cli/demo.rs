@@ -49,9 +49,10 @@ pub(super) fn run() -> u8 {
         level: Level::WARN,
         access: true,
     };
-    if let Err(error) = log::init(&diagnostics) {
-        return failed(&error);
-    }
+    let _diagnostics = match log::init(&diagnostics) {
+        Ok(diagnostics) => diagnostics,
+        Err(error) => return failed(&error),
+    };
     match attempt(&Platform::system()) {
         Ok(()) => DONE,
         Err(error) => failed(&*error),

@@ -26,8 +26,8 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
             return WRONG;
         }
     };
-    let level = match log::init(&loaded.config.log) {
-        Ok(level) => level,
+    let diagnostics = match log::init(&loaded.config.log) {
+        Ok(diagnostics) => diagnostics,
         Err(error) => return failed(&error),
     };
     for warning in &loaded.warnings {
@@ -45,7 +45,7 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
         overrides,
         began: loaded.config,
         watch: Some(loaded.watch),
-        level,
+        level: diagnostics.level(),
     };
     match runtime.block_on(serve(following)) {
         Ok(()) => DONE,

@@ -1,15 +1,20 @@
 //! Diagnostics: what gatelet tells its operator, on standard error.
 //!
-//! Requests are not logged here but by `access_log`, and no span is opened for one.
+//! Requests are not logged here but by `access_log`, and no span is opened for one. Lines are
+//! written by a thread of their own, so that nobody waits for whoever reads them.
 
-use std::io::{IsTerminal, stderr};
+mod queue;
+
+use std::io::{self, IsTerminal, stderr};
 
 use tracing::Level;
-use tracing::dispatcher::{Dispatch, SetGlobalDefaultError};
+use tracing::dispatcher::Dispatch;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, reload};
+
+use queue::{LastLines, Queue};
 
 /// How gatelet logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +61,32 @@ impl LevelSwitch {
     }
 }
 
+/// The diagnostics of this process. Dropped at its end, it waits until the last lines were written,
+/// a second at most.
+pub struct Diagnostics {
+    level: LevelSwitch,
+    _last_lines: LastLines,
+}
+
+impl Diagnostics {
+    /// Changes the level from here on.
+    pub fn level(&self) -> LevelSwitch {
+        self.level.clone()
+    }
+}
+
 /// Sends this process's diagnostics to standard error.
 ///
-/// Fails if that was done before. A standard error that is closed or broken loses the lines and
-/// nothing else.
-pub fn init(config: &Config) -> Result<LevelSwitch, SetGlobalDefaultError> {
-    let (dispatch, switch) = dispatch(config, stderr().is_terminal(), stderr);
-    tracing::dispatcher::set_global_default(dispatch)?;
-    Ok(switch)
+/// Fails if that was done before. A standard error that is closed, broken or not read loses the
+/// lines and nothing else.
+pub fn init(config: &Config) -> io::Result<Diagnostics> {
+    let queue = Queue::start(stderr())?;
+    let (dispatch, level) = dispatch(config, stderr().is_terminal(), queue.clone());
+    tracing::dispatcher::set_global_default(dispatch).map_err(io::Error::other)?;
+    Ok(Diagnostics {
+        level,
+        _last_lines: LastLines(queue),
+    })
 }
 
 fn dispatch<W>(config: &Config, terminal: bool, writer: W) -> (Dispatch, LevelSwitch)

@@ -1,5 +1,6 @@
 //! What is counted, what is logged, and that no secret is among it.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::harness::{KEY, NARROW_KEY, Upstream, World, eventually, request, sha256_hex};
@@ -164,6 +165,37 @@ fn series_exist_from_the_start() {
         assert!(metrics.has(name, &[]), "{name}");
     }
     assert!((metrics.sum("gatelet_store_connected", &[]) - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn processor_time_is_counted_in_fractions_of_a_second() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, ROUTES);
+    let mut client = world.connect();
+    eventually("some processor time was spent", || {
+        for _ in 0..50 {
+            client.send(request("GET", "/open", &[])).response();
+        }
+        let spent = world.metrics().sum("process_cpu_seconds_total", &[]);
+        spent > 0.0 && spent.fract() > 0.0
+    });
+}
+
+#[test]
+fn nobody_waits_for_a_log_that_is_not_read() {
+    // Where nothing listens each request is a line of diagnostics; the pipe holds some hundreds.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let mut world = World::start_unread(&url, ROUTES);
+    let mut client = world.connect();
+    for _ in 0..2_000 {
+        let answered = client.send(request("GET", "/open", &[])).response();
+        assert_eq!(answered.status, 502);
+    }
+    world.signal("TERM");
+    let status = world.ends_within(Duration::from_secs(5));
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gatelet");
 pub(crate) struct Process {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    unread: Arc<AtomicBool>,
 }
 
 /// The program with nothing of the tests' environment in its own.
@@ -35,9 +37,19 @@ impl Process {
             .spawn()
             .unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
-        follow(child.stdout.take().unwrap(), &lines);
-        follow(child.stderr.take().unwrap(), &lines);
-        Self { child, lines }
+        let unread = Arc::new(AtomicBool::new(false));
+        follow(child.stdout.take().unwrap(), &lines, &unread);
+        follow(child.stderr.take().unwrap(), &lines, &unread);
+        Self {
+            child,
+            lines,
+            unread,
+        }
+    }
+
+    /// Leaves what the program writes from here on in its pipes, but for a line that is read already.
+    pub(crate) fn stop_reading(&mut self) {
+        self.unread.store(true, Ordering::Relaxed);
     }
 
     /// The log so far.
@@ -111,11 +123,25 @@ pub(crate) fn field<'a>(line: &'a Value, name: &str) -> &'a Value {
     }
 }
 
-fn follow(stream: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
-    let lines = Arc::clone(lines);
+fn follow(
+    stream: impl Read + Send + 'static,
+    lines: &Arc<Mutex<Vec<String>>>,
+    unread: &Arc<AtomicBool>,
+) {
+    // Weak, so that a thread that no longer reads ends with its process.
+    let (lines, unread) = (Arc::clone(lines), Arc::downgrade(unread));
     std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            lines.lock().unwrap().push(line);
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while let Ok(1..) = stream.read_line(&mut line) {
+            lines.lock().unwrap().push(line.trim_end().to_owned());
+            line.clear();
+            while unread
+                .upgrade()
+                .is_some_and(|unread| unread.load(Ordering::Relaxed))
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     });
 }

@@ -57,6 +57,13 @@ impl World {
         }
     }
 
+    /// The same, and what gatelet writes is read no further than until it is ready.
+    pub(crate) fn start_unread(url: &str, toml: &str) -> Self {
+        let mut world = Self::start_at(url, toml);
+        world.process.stop_reading();
+        world
+    }
+
     /// Replaces the configuration; the caller says when it is to be read.
     pub(crate) fn write_config(&self, upstream: &Upstream, toml: &str) {
         let text = configuration(self.folder(), &upstream.url(), toml);
