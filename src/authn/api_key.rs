@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ahash::RandomState;
 use http::{HeaderName, HeaderValue};
@@ -142,6 +143,8 @@ pub struct StoredKeys {
     keyring: Arc<Keyring>,
     verdicts: Arc<Verdicts<Key>>,
     freshness: Arc<Freshness>,
+    /// The last look-up failed, and that was told.
+    failing: Arc<AtomicBool>,
 }
 
 impl StoredKeys {
@@ -155,16 +158,24 @@ impl StoredKeys {
             keyring,
             verdicts,
             freshness,
+            failing: Arc::default(),
         }
     }
 
     async fn load(&self, digest: Digest) -> Result<Option<Arc<Key>>, LoadFailed> {
         let keyring = Arc::clone(&self.keyring);
+        let failing = Arc::clone(&self.failing);
         let load = move || async move {
             match keyring.lookup(&digest).await {
-                Ok(record) => Ok(record.map(|record| Key::from_record(&record, digest))),
+                Ok(record) => {
+                    failing.store(false, Ordering::Relaxed);
+                    Ok(record.map(|record| Key::from_record(&record, digest)))
+                }
                 Err(fault) => {
-                    tracing::warn!(error = %Chain(&fault), "looking up an API key failed");
+                    // Once an outage: a line a request would fill the disk that may be why.
+                    if !failing.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(error = %Chain(&fault), "looking up an API key failed");
+                    }
                     Err(LoadFailed)
                 }
             }
@@ -239,12 +250,12 @@ impl ApiKeys {
 
     /// Finds out whether these bytes are a key's.
     ///
-    /// A look-up in the store is counted against `client` before it is made, and taken back if
-    /// it shows that the client did nothing wrong.
+    /// A look-up in the store is counted against the `charged` address before it is made, and
+    /// taken back if it shows that the caller did nothing wrong.
     pub async fn seek(
         &self,
         secret: &[u8],
-        client: IpAddr,
+        charged: Option<IpAddr>,
         now: Monotonic,
         metrics: &WorkerShard,
     ) -> Result<Sought, Refusal> {
@@ -276,17 +287,19 @@ impl ApiKeys {
             Known::Value(key) => Ok(Sought::Genuine(key)),
             Known::Nothing => unknown,
             Known::Unasked => {
-                self.count(client, now)?;
-                match stored.load(digest).await {
-                    Ok(Some(key)) => {
-                        self.failures.refund(client);
-                        Ok(Sought::Genuine(key))
-                    }
-                    Ok(None) => Ok(Sought::Unknown { counted: true }),
-                    Err(LoadFailed) => {
-                        self.failures.refund(client);
-                        Err(Fault::StoreUnavailable.into())
-                    }
+                if let Some(client) = charged {
+                    self.count(client, now)?;
+                }
+                let loaded = stored.load(digest).await;
+                if let (Some(client), Ok(Some(_)) | Err(LoadFailed)) = (charged, &loaded) {
+                    self.failures.refund(client);
+                }
+                match loaded {
+                    Ok(Some(key)) => Ok(Sought::Genuine(key)),
+                    Ok(None) => Ok(Sought::Unknown {
+                        counted: charged.is_some(),
+                    }),
+                    Err(LoadFailed) => Err(Fault::StoreUnavailable.into()),
                 }
             }
         }

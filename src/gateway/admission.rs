@@ -1,5 +1,6 @@
 //! Steps 5 to 7 of a request's life: capture its credentials, authenticate, admit.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap};
@@ -10,7 +11,7 @@ use crate::platform::Monotonic;
 use crate::rules::credential::{self, Kind, Kinds};
 use crate::rules::decision::{Refusal, Reject};
 use crate::rules::form::{Line, Lines};
-use crate::rules::policy::Admitted;
+use crate::rules::policy::{Admitted, Policy};
 use crate::rules::time::Timestamp;
 use crate::telemetry::metrics::WorkerShard;
 
@@ -38,6 +39,16 @@ pub(super) struct Gate<'a> {
     pub(super) lines: Lines,
 }
 
+/// What the key headers say.
+enum Shown {
+    /// There is no key in them.
+    Nothing,
+    /// There is one, and the route does not ask for it.
+    Unasked,
+    /// There is one, and it is a genuine key, good or not any more, or refused.
+    Judged(Result<Arc<Key>, Refusal>),
+}
+
 /// A bearer, once it is known whose it is.
 enum Bearer {
     /// There is none.
@@ -60,10 +71,14 @@ impl Gate<'_> {
     ) -> Result<Entrant, Refusal> {
         let policy = &route.policy;
         let listed = policy.listed().contains(Kind::ApiKey);
-        let shown = self.key_header(headers)?;
+        let shown = match self.key_header(headers)? {
+            Some(secret) if listed => Shown::Judged(self.genuine(secret).await),
+            Some(_) => Shown::Unasked,
+            None => Shown::Nothing,
+        };
         let bearer = if self.lines.has(Line::Authorization) {
             match bearer_of(headers)? {
-                Some(bearer) => self.recognise(bearer, shown.is_some(), listed).await?,
+                Some(bearer) => self.recognise(bearer, &shown, policy).await?,
                 None => Bearer::Absent,
             }
         } else {
@@ -75,13 +90,13 @@ impl Gate<'_> {
             Bearer::Unsure(_) => true,
         };
         let key = match (shown, bearer) {
-            (Some(_), Bearer::Key(_)) => {
+            (Shown::Judged(_) | Shown::Unasked, Bearer::Key(_)) => {
                 return Err(Reject::CredentialAmbiguous(Kind::ApiKey).into());
             }
-            (Some(secret), _) if listed => Some(self.genuine(secret).await?),
-            (None, Bearer::Key(key)) if listed => Some(key),
-            (None, Bearer::Unsure(refusal)) if listed => return Err(refusal),
-            (None, Bearer::Foreign { counted }) if !policy.is_open() => {
+            (Shown::Judged(judged), _) => Some(judged?),
+            (Shown::Nothing, Bearer::Key(key)) if listed => Some(key),
+            (Shown::Nothing, Bearer::Unsure(refusal)) if listed => return Err(refusal),
+            (Shown::Nothing, Bearer::Foreign { counted }) if !policy.is_open() => {
                 if !counted {
                     self.keys.count(self.caller.address, self.now)?;
                 }
@@ -123,27 +138,31 @@ impl Gate<'_> {
 
     /// Finds out whose a bearer is.
     ///
-    /// `accompanied` by a key in a header, it may only be foreign. One of the minted shape is
-    /// gatelet's whatever it is worth, and is looked up only where a key is `listed`.
+    /// Beside a key that was `shown` in a header, it may only be foreign. One of the minted shape
+    /// is gatelet's whatever it is worth, and is looked up only where a key is listed. One that
+    /// the route is satisfied without is the API's own, until it is found out to be a key: nobody
+    /// is charged for it.
     async fn recognise(
         &self,
         bearer: &[u8],
-        accompanied: bool,
-        listed: bool,
+        shown: &Shown,
+        policy: &Policy,
     ) -> Result<Bearer, Refusal> {
         if !self.keys.read_bearer() {
             return Ok(Bearer::Foreign { counted: false });
         }
         if self.keys.is_minted(bearer) {
-            if accompanied {
+            if !matches!(shown, Shown::Nothing) {
                 return Err(Reject::CredentialAmbiguous(Kind::ApiKey).into());
             }
-            if !listed {
+            if !policy.listed().contains(Kind::ApiKey) {
                 return Ok(Bearer::Unsure(Reject::ApiKeyInvalid.into()));
             }
             return self.genuine(bearer).await.map(Bearer::Key);
         }
-        match self.seek(bearer).await {
+        let needless = policy.is_open() || matches!(shown, Shown::Judged(Ok(_)));
+        let charged = (!needless).then_some(self.caller.address);
+        match self.seek(bearer, charged).await {
             Ok(Sought::Genuine(key)) => Ok(Bearer::Key(key)),
             Ok(Sought::Unknown { counted }) => Ok(Bearer::Foreign { counted }),
             Err(Refusal::Fault(fault)) => Ok(Bearer::Unsure(fault.into())),
@@ -153,7 +172,7 @@ impl Gate<'_> {
 
     /// The key of a secret that is shown as one, good or not any more.
     async fn genuine(&self, secret: &[u8]) -> Result<Arc<Key>, Refusal> {
-        match self.seek(secret).await? {
+        match self.seek(secret, Some(self.caller.address)).await? {
             Sought::Genuine(key) => Ok(key),
             Sought::Unknown { counted } => {
                 if !counted {
@@ -164,13 +183,14 @@ impl Gate<'_> {
         }
     }
 
-    async fn seek(&self, secret: &[u8]) -> Result<Sought, Refusal> {
+    async fn seek(&self, secret: &[u8], charged: Option<IpAddr>) -> Result<Sought, Refusal> {
         self.keys
-            .seek(secret, self.caller.address, self.now, self.metrics)
+            .seek(secret, charged, self.now, self.metrics)
             .await
     }
 
-    fn throttle(&self, route: &RouteConfig, key: Option<&Key>) -> Result<(), Reject> {
+    /// Counts the request against the rates of its route and its key.
+    pub(super) fn throttle(&self, route: &RouteConfig, key: Option<&Key>) -> Result<(), Reject> {
         let of_key = key.and_then(|key| Some((key, key.rate_limit?)));
         if route.rate_limit.is_none() && of_key.is_none() {
             return Ok(());

@@ -121,6 +121,40 @@ fn guessing_is_bounded_and_good_keys_are_not() {
     assert_eq!(world.get("/guarded", &[]).status, 401, "no guess, no bound");
 }
 
+/// A bearer of the API's own is no guess where the route is satisfied without it.
+#[test]
+fn the_apis_own_tokens_are_no_guesses() {
+    let upstream = Upstream::echo();
+    let world = World::start(
+        &upstream,
+        &format!("{ROUTES}\n[limits]\nfailed_authentications = \"5/s\"\n"),
+    );
+    for n in 0..40 {
+        let own = format!("Bearer a-token-of-the-api-itself-{n}");
+        assert_eq!(world.get("/open", &[("authorization", &own)]).status, 200);
+        let headers = [("authorization", &*own), ("x-api-key", KEY)];
+        assert_eq!(world.get("/guarded", &headers).status, 200);
+        for received in upstream.received() {
+            assert_eq!(received.headers.one("authorization"), Some(&*own));
+        }
+        upstream.take();
+    }
+    let guesses: Vec<u16> = (0..40)
+        .map(|n| {
+            let guess = format!("Bearer a-guess-of-twenty-characters-{n}");
+            let headers = [
+                ("authorization", &*guess),
+                ("x-api-key", "no-such-key-at-all"),
+            ];
+            world.get("/guarded", &headers).status
+        })
+        .collect();
+    assert!(
+        guesses.contains(&429),
+        "a bad key beside it makes no guess free"
+    );
+}
+
 #[test]
 fn a_revoked_key_that_was_genuine_is_no_guess() {
     let upstream = Upstream::echo();
