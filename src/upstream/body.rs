@@ -5,7 +5,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -218,9 +218,38 @@ pub struct Inbound {
     lease: Option<Lease>,
 }
 
+/// Whether the reader of an answer keeps up, for whoever watches over its connection.
+///
+/// Counts frames: even while the reader holds one, odd while the upstream is awaited.
+#[derive(Debug, Default)]
+pub(super) struct Pace(AtomicU32);
+
+impl Pace {
+    /// The reader was given a part of the answer.
+    pub(super) fn holds(&self) {
+        let taken = self.0.load(Ordering::Relaxed);
+        self.0.store((taken | 1).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The reader waits for the upstream, or is done.
+    pub(super) fn waits(&self) {
+        let taken = self.0.load(Ordering::Relaxed);
+        self.0.store(taken | 1, Ordering::Relaxed);
+    }
+
+    /// What the reader held at the last look and still holds.
+    pub(super) fn held(&self) -> Option<u32> {
+        let taken = self.0.load(Ordering::Relaxed);
+        (taken & 1 == 0).then_some(taken)
+    }
+}
+
 impl Inbound {
     /// `lease` is `None` where the connection is a tunnel's from here on.
     pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
+        if let Some(lease) = &lease {
+            lease.reader().holds();
+        }
         Self { incoming, lease }
     }
 
@@ -229,6 +258,7 @@ impl Inbound {
     /// Without this the connection is closed when the body is dropped.
     pub fn settle(&mut self, now: Monotonic) {
         if let Some(lease) = self.lease.take() {
+            lease.reader().waits();
             lease.give_back(now);
         }
     }
@@ -242,8 +272,14 @@ impl Body for Inbound {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        match frame {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let Some(lease) = &self.lease {
+            match polled {
+                Poll::Pending => lease.reader().waits(),
+                Poll::Ready(_) => lease.reader().holds(),
+            }
+        }
+        match ready!(polled) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     headers::scrub_response_trailers(trailers);

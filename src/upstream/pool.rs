@@ -9,17 +9,24 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
-use crate::upstream::body::Outbound;
+use crate::upstream::body::{Outbound, Pace};
 use crate::upstream::stream::Stream;
 
 /// A connection that rested no longer than this is used without asking the kernel about it.
 ///
 /// Under load connections hardly rest, and the runtime looks at all sockets about as often.
 const UNPROBED: Duration = Duration::from_millis(1);
+
+/// How long the reader of an answer may take nothing of it before the connection is closed.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// How often that is looked at meanwhile.
+const LOOKS: u32 = 4;
 
 /// The connections of one worker to one upstream.
 ///
@@ -46,6 +53,7 @@ struct Connection {
     /// Bounds the wait for an answer. It stays with the connection, because moving a timer on
     /// costs next to nothing, where a new one has to be entered and taken out.
     timer: Pin<Box<Sleep>>,
+    reader: Arc<Pace>,
 }
 
 /// Why no connection was to be had.
@@ -169,17 +177,21 @@ impl Pool {
             .handshake(TokioIo::new(stream.clone()))
             .await
             .map_err(|error| Unavailable::Connect(io::Error::other(error)))?;
-        tokio::spawn(async move {
+        let reader = Arc::new(Pace::default());
+        reader.waits();
+        let driven = tokio::spawn(async move {
             let place = place;
             // How it ended was told to the request that was on it; at rest, it is nobody's error.
             let _ = connection.with_upgrades().await;
             drop(place);
         });
+        tokio::spawn(close_when_stalled(Arc::clone(&reader), driven));
         Ok(Lease {
             connection: Connection {
                 sender,
                 stream,
                 timer: Box::pin(tokio::time::sleep(self.config.response_timeout)),
+                reader,
             },
             pool: Arc::clone(self),
             reused: false,
@@ -207,6 +219,11 @@ impl Pool {
 }
 
 impl Lease {
+    /// How the reader of the answer keeps up.
+    pub(super) fn reader(&self) -> &Pace {
+        &self.connection.reader
+    }
+
     /// What sends a request on the connection, and what bounds the wait for its answer.
     pub(super) fn parts(&mut self) -> (&mut SendRequest<Outbound>, Pin<&mut Sleep>) {
         (&mut self.connection.sender, self.connection.timer.as_mut())
@@ -239,6 +256,31 @@ impl Lease {
     }
 }
 
+/// Closes a connection when the reader of its answer has taken nothing of what is there for
+/// [`STALLED`].
+///
+/// A caller that opens no window would hold the connection for ever, and nothing of its own is
+/// polled meanwhile that could notice. A task beside the connection's, so that it costs requests
+/// nothing; it ends within a look of the connection.
+async fn close_when_stalled(reader: Arc<Pace>, driven: JoinHandle<()>) {
+    let mut held = None;
+    let mut looks = 0;
+    while !driven.is_finished() {
+        tokio::time::sleep(STALLED / LOOKS).await;
+        let holds = reader.held();
+        looks = if holds.is_some() && holds == held {
+            looks + 1
+        } else {
+            0
+        };
+        if looks == LOOKS {
+            tracing::debug!("closed an upstream connection whose answer nobody reads");
+            driven.abort();
+        }
+        held = holds;
+    }
+}
+
 /// One of the connections that a pool may have open; freed when dropped.
 pub struct Place(Arc<Pool>);
 
@@ -246,5 +288,30 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
         self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_reads_ends_its_connection() {
+        let reader = Arc::new(Pace::default());
+        let idle = tokio::spawn(std::future::pending());
+        reader.waits();
+        let watch = close_when_stalled(Arc::clone(&reader), idle);
+        let quiet = tokio::time::timeout(4 * STALLED, watch).await;
+        assert!(quiet.is_err(), "a reader that waits is not late");
+
+        let driven = tokio::spawn(std::future::pending());
+        let watch = tokio::spawn(close_when_stalled(Arc::clone(&reader), driven));
+        for _ in 0..20 {
+            reader.holds();
+            tokio::time::sleep(STALLED / 2).await;
+        }
+        assert!(!watch.is_finished(), "a slow reader is not a stalled one");
+        tokio::time::sleep(2 * STALLED).await;
+        assert!(watch.is_finished());
     }
 }
