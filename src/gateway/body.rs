@@ -115,22 +115,24 @@ impl Body for AnswerBody {
                 ending,
             } => (inbound, key, ending),
         };
+        if let Some(ended) = ending
+            && ended.as_mut().poll(cx).is_ready()
+        {
+            *ending = None;
+            this.exchange.finish();
+            return Poll::Ready(Some(Err(Cut::Ended)));
+        }
         match Pin::new(&mut *inbound).poll_frame(cx) {
             Poll::Pending => {
-                if ending.is_none()
-                    && let Some((core, key)) = key.take()
-                {
-                    *ending = Some(core.ending(key));
+                if let Some((core, key)) = key.take() {
+                    let mut ended = core.ending(key);
+                    if ended.as_mut().poll(cx).is_ready() {
+                        this.exchange.finish();
+                        return Poll::Ready(Some(Err(Cut::Ended)));
+                    }
+                    *ending = Some(ended);
                 }
-                let Some(ended) = ending else {
-                    return Poll::Pending;
-                };
-                if ended.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                *ending = None;
-                this.exchange.finish();
-                Poll::Ready(Some(Err(Cut::Ended)))
+                Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
