@@ -206,7 +206,6 @@ async fn live(
         callers,
         access_log,
         pulse,
-        alive: alive.clone(),
         snapshot: ArcSwap::from_pointee(snapshot),
         request_ids,
     });

@@ -1,6 +1,6 @@
 //! Cross-origin answers (Fetch §3.2), where `[cors]` asks gatelet for them.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use super::{Cors, CorsMode};
@@ -10,15 +10,8 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-session-expires-at, x-session-max-expires-at, x-request-id, retry-after",
 );
 
-/// The headers that gatelet owns on every answer when it answers.
-const OWNED: [HeaderName; 6] = [
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_ALLOW_METHODS,
-    header::ACCESS_CONTROL_ALLOW_HEADERS,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-    header::ACCESS_CONTROL_MAX_AGE,
-];
+/// What gatelet owns on every answer when it answers.
+const FAMILY: &str = "access-control-";
 
 /// Whether this is a browser's question before a request, and not an ordinary OPTIONS.
 pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
@@ -87,11 +80,13 @@ impl Grant {
     /// Writes it, over whatever the upstream said.
     pub(super) fn write(self, headers: &mut HeaderMap, is_preflight: bool) {
         if !is_preflight {
-            for name in OWNED {
-                headers.remove(name);
+            while let Some(theirs) = headers
+                .keys()
+                .find(|name| name.as_str().starts_with(FAMILY))
+                .cloned()
+            {
+                headers.remove(theirs);
             }
-            // The one name of the family that has no constant.
-            headers.remove("access-control-allow-private-network");
         }
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
         if let Some(origin) = self.origin {

@@ -71,6 +71,12 @@ impl Rewrite<'_> {
                 HeaderValue::from_static("chunked"),
             );
         }
+        if has_body && let Some(length) = declared_length(&parts.headers) {
+            // One line, as a number is written, whatever stood there.
+            parts
+                .headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         self.peer
             .write_forwarded(&mut parts.headers, self.caller.through_trusted);
         parts.headers.insert(X_REQUEST_ID, self.request_id.clone());
@@ -79,6 +85,12 @@ impl Rewrite<'_> {
         }
         make_origin_form(&mut parts.uri);
     }
+}
+
+/// How long the body is said to be.
+pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 fn write_identity(names: &Identity, headers: &mut HeaderMap, entrant: &Entrant) {

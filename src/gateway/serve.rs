@@ -17,7 +17,7 @@ use crate::authn::api_key::Key;
 use crate::authn::standing;
 use crate::cache::feed::Pulse;
 use crate::limits::Callers;
-use crate::platform::{Alive, Monotonic, Platform};
+use crate::platform::{Hold, Monotonic, Platform};
 use crate::rules::credential::Kinds;
 use crate::rules::decision::{Fault, Refusal, Reject, Wanted};
 use crate::rules::form::{self, Line, Lines};
@@ -25,8 +25,9 @@ use crate::rules::policy::Policy;
 use crate::rules::route::Found;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, Outcome};
-use crate::upstream::body::{CutShort, Ending, Outbound};
+use crate::upstream::body::{CutShort, Ending, Inbound, Outbound};
 use crate::upstream::forward::{Failure, forward};
+use crate::upstream::pool::Place;
 use crate::upstream::tunnel::{self, Upgrade};
 
 use super::admission::{Entrant, Gate};
@@ -34,7 +35,7 @@ use super::body::AnswerBody;
 use super::cors;
 use super::exchange::Exchange;
 use super::peer::{self, Caller, Peer, X_REQUEST_ID};
-use super::rewrite::Rewrite;
+use super::rewrite::{Rewrite, declared_length};
 use super::snapshot::{Route, Snapshot};
 
 /// What one worker's request path needs, apart from the configuration.
@@ -51,8 +52,6 @@ pub struct Core {
     pub access_log: Option<AccessLog>,
     /// Tells of revocations.
     pub pulse: Pulse,
-    /// Held by tunnels.
-    pub alive: Alive,
     /// What is in force.
     pub snapshot: ArcSwap<Snapshot>,
     /// Makes request ids.
@@ -212,7 +211,7 @@ impl Core {
 /// What the walk ends with, where it ends well.
 enum Answer {
     /// The upstream's answer.
-    Upstream(Response<crate::upstream::body::Inbound>, Option<Arc<Key>>),
+    Upstream(Response<Inbound>, Option<Arc<Key>>),
     /// gatelet's own.
     Own(Response<Bytes>),
 }
@@ -220,7 +219,12 @@ enum Answer {
 impl<'a> Walk<'a> {
     /// Steps 1 to 9: judge, match, authenticate, admit, rewrite, forward.
     async fn proceed(&mut self, mut parts: Parts, body: Incoming) -> Result<Answer, Refusal> {
-        let decided = self.decide(&parts).await;
+        let mut decided = self.decide(&parts).await;
+        if let Ok(Decided::Admitted(destination, _)) = &decided
+            && let Err(reject) = self.judge_body(destination, &parts, &body)
+        {
+            decided = Err(reject.into());
+        }
         let (destination, entrant) = match decided {
             Ok(Decided::Admitted(destination, entrant)) => (destination, entrant),
             Ok(Decided::Answered(response)) => return Ok(Answer::Own(response)),
@@ -235,13 +239,8 @@ impl<'a> Walk<'a> {
         self.exchange.allowed(entrant.key.as_ref());
         let route = destination.route;
         let limit = route.config.request_body;
-        if let Some(limit) = limit
-            && !body.is_end_stream()
-            && declared_length(&parts).is_some_and(|length| length > limit)
-        {
-            return Err(Reject::BodyTooLarge.into());
-        }
         let callers_end = parts.extensions.remove::<OnUpgrade>();
+        let hold = parts.extensions.remove::<Hold>();
         let body = match self.upgrade {
             // What follows the head is the tunnel's.
             Some(_) => None,
@@ -292,13 +291,18 @@ impl<'a> Walk<'a> {
                 tracing::warn!(upstream = %route.pool.config().name, "answered with an upgrade that was not asked for");
                 return Err(Fault::UpstreamProtocol.into());
             };
-            return Ok(Answer::Own(self.open_tunnel(
+            let tunnel = Tunnel {
                 upgrade,
                 callers_end,
-                &mut response,
-                route,
-                entrant.key,
-            )));
+                hold,
+                place: route.pool.occupy(),
+                ending: entrant.key.map(|key| self.core.ending(key)),
+            };
+            return Ok(Answer::Own(self.open_tunnel(tunnel, &mut response)));
+        }
+        if self.upgrade == Some(Upgrade::Http2) && response.status().is_success() {
+            // To a CONNECT any 2xx says that the tunnel is open, and there is none.
+            return Err(Fault::UpstreamProtocol.into());
         }
         Ok(Answer::Upstream(response, entrant.key))
     }
@@ -357,15 +361,6 @@ impl<'a> Walk<'a> {
             None
         };
         let destination = Destination { route, host, bare };
-        if bare {
-            let admitted = Policy::default().admit(Kinds::NONE, |_| None)?;
-            let entrant = Entrant {
-                admitted,
-                key: None,
-                take_authorization: true,
-            };
-            return Ok(Decided::Admitted(destination, entrant));
-        }
         let gate = Gate {
             keys: &snapshot.keys,
             callers: &self.core.callers,
@@ -375,23 +370,60 @@ impl<'a> Walk<'a> {
             now: self.exchange.began(),
             lines: self.lines,
         };
+        if bare {
+            gate.throttle(&route.config, None)?;
+            let admitted = Policy::default().admit(Kinds::NONE, |_| None)?;
+            let entrant = Entrant {
+                admitted,
+                key: None,
+                take_authorization: true,
+            };
+            return Ok(Decided::Admitted(destination, entrant));
+        }
         let entrant = gate.admit(&route.config, &parts.headers).await?;
         Ok(Decided::Admitted(destination, entrant))
     }
 
-    /// Accepts the upstream's 101 and lets bytes pass until either side or the credential ends.
-    fn open_tunnel(
+    /// Refuses a body that is too large by its own word, or that nothing would read.
+    fn judge_body(
         &self,
-        upgrade: Upgrade,
-        callers_end: OnUpgrade,
-        response: &mut Response<crate::upstream::body::Inbound>,
-        route: &Route,
-        key: Option<Arc<Key>>,
-    ) -> Response<Bytes> {
+        destination: &Destination<'_>,
+        parts: &Parts,
+        body: &Incoming,
+    ) -> Result<(), Reject> {
+        if body.is_end_stream() {
+            return Ok(());
+        }
+        let declared = declared_length(&parts.headers);
+        let upgrades = match self.upgrade {
+            Some(Upgrade::Http1) => true,
+            // The stream stays open for the tunnel.
+            Some(Upgrade::Http2) => declared.is_some_and(|length| length > 0),
+            None => false,
+        };
+        if upgrades {
+            // Declared upstream and never sent, it would swallow the next request there.
+            return Err(Reject::RequestMalformed("a request to upgrade has a body"));
+        }
+        if destination.bare {
+            return Err(Reject::RequestMalformed("a preflight has a body"));
+        }
+        match (declared, destination.route.config.request_body) {
+            (Some(length), Some(limit)) if length > limit => Err(Reject::BodyTooLarge),
+            _ => Ok(()),
+        }
+    }
+
+    /// Accepts the upstream's 101 and lets bytes pass until either side or the credential ends.
+    fn open_tunnel(&self, tunnel: Tunnel, response: &mut Response<Inbound>) -> Response<Bytes> {
         let upstreams_end = hyper::upgrade::on(&mut *response);
-        let place = route.pool.occupy();
-        let alive = self.core.alive.clone();
-        let ending = key.map(|key| self.core.ending(key));
+        let Tunnel {
+            upgrade,
+            callers_end,
+            hold,
+            place,
+            ending,
+        } = tunnel;
         tokio::spawn(async move {
             let passing = tunnel::relay(callers_end, upstreams_end);
             let ended = async {
@@ -408,7 +440,7 @@ impl<'a> Walk<'a> {
                 }
                 () = ended => tracing::debug!("a tunnel was closed with its credential"),
             }
-            drop((place, alive));
+            drop((place, hold));
         });
         let mut answer = Response::new(Bytes::new());
         *answer.status_mut() = response.status();
@@ -452,6 +484,17 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// What a tunnel is made of.
+struct Tunnel {
+    upgrade: Upgrade,
+    callers_end: OnUpgrade,
+    /// The caller's connection, for the count and the drain.
+    hold: Option<Hold>,
+    /// The upstream's connection, for its pool.
+    place: Place,
+    ending: Option<Ending>,
+}
+
 /// What the steps before forwarding come to.
 enum Decided<'a> {
     /// The request goes upstream.
@@ -460,18 +503,19 @@ enum Decided<'a> {
     Answered(Response<Bytes>),
 }
 
-fn declared_length(parts: &Parts) -> Option<u64> {
-    let length = parts.headers.get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
-}
-
 /// The method that a preflight asks about: the route of the request it announces serves it.
 fn requested_method(parts: &Parts) -> Result<Method, Reject> {
-    parts
+    let mut named = parts
         .headers
-        .get(header::ACCESS_CONTROL_REQUEST_METHOD)
-        .and_then(|method| Method::from_bytes(method.as_bytes()).ok())
-        .ok_or(Reject::RequestMalformed("the preflight names no method"))
+        .get_all(header::ACCESS_CONTROL_REQUEST_METHOD)
+        .iter();
+    match (named.next(), named.next()) {
+        (Some(method), None) => Method::from_bytes(method.as_bytes()).ok(),
+        _ => None,
+    }
+    .ok_or(Reject::RequestMalformed(
+        "the preflight names no one method",
+    ))
 }
 
 fn refusal_of(failure: &Failure, route: &Route) -> Refusal {

@@ -16,10 +16,10 @@ const BREATH: Duration = Duration::from_millis(50);
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\n\
-content-length: 213\r\n\r\n\
-{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"overloaded\",\
-\"detail\":\"Too many connections are open. Try again.\",\"error\":\"overloaded\",\
-\"message\":\"Too many connections are open. Try again.\"}";
+content-length: 247\r\n\r\n\
+{\"type\":\"urn:gatelet:problem:overloaded\",\"title\":\"Service Unavailable\",\"status\":503,\
+\"code\":\"overloaded\",\"detail\":\"Too many connections are open. Try again.\",\"requestId\":\"\",\
+\"error\":\"overloaded\",\"message\":\"Too many connections are open. Try again.\"}";
 
 /// A bound socket.
 #[derive(Debug)]
@@ -121,6 +121,7 @@ mod tests {
         let text = std::str::from_utf8(TOO_MANY).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("content-length: {}", body.len())));
-        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["type"], "urn:gatelet:problem:overloaded");
     }
 }

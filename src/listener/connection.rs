@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 
 use crate::listener::io::{Activity, Watched};
 use crate::listener::{Limits, Service, Stage, Stages};
-use crate::platform::{Clock, Monotonic};
+use crate::platform::{Clock, Hold, Monotonic};
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -44,11 +44,12 @@ const HTTP1_BUFFER: usize = 64 * 1024;
 const LOOKS: u32 = 8;
 
 /// A caller slow with its head is told so before the close; nothing else is being written then.
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
-connection: close\r\ncontent-length: 207\r\n\r\n\
-{\"type\":\"about:blank\",\"title\":\"Request Timeout\",\"status\":408,\"code\":\"request_timeout\",\
-\"detail\":\"The request did not arrive in time.\",\"error\":\"request_timeout\",\
-\"message\":\"The request did not arrive in time.\"}";
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
+connection: close\r\ncontent-length: 246\r\n\r\n\
+{\"type\":\"urn:gatelet:problem:request_timeout\",\"title\":\"Request Timeout\",\"status\":408,\
+\"code\":\"request_timeout\",\"detail\":\"The request did not arrive in time.\",\"requestId\":\"\",\
+\"error\":\"request_timeout\",\"message\":\"The request did not arrive in time.\"}";
 
 /// Why a connection ended before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,7 @@ pub(super) async fn serve<S, V>(
     limits: Limits,
     clock: Arc<dyn Clock>,
     stages: Stages,
+    hold: Hold,
 ) -> Result<(), Trouble>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -100,6 +102,7 @@ where
         activity: Arc::clone(&activity),
         clock: Arc::clone(&clock),
         stages: stages.clone(),
+        hold,
     });
     let service = service_fn(move |request| Arc::clone(&caller).call(request));
     let mut deadlines = Deadlines::new(activity, &limits, clock);
@@ -140,7 +143,11 @@ where
     match ended.await {
         Some(ended) => ended,
         None if deadlines.slow_head => {
-            if let Some(parts) = connection.into_parts() {
+            // Later, what arrived may be the rest of a body that was answered early: a second
+            // answer to it would be taken for the next one.
+            if deadlines.requests == 0
+                && let Some(parts) = connection.into_parts()
+            {
                 tell_too_slow(&mut parts.io.into_inner()).await;
             }
             Err(Trouble::HeadTimeout)
@@ -331,16 +338,22 @@ struct Caller<V: Service> {
     activity: Arc<Activity>,
     clock: Arc<dyn Clock>,
     stages: Stages,
+    /// What counts the connection; a request that may become a tunnel is given it.
+    hold: Hold,
 }
 
 impl<V: Service> Caller<V> {
     async fn call(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Answering<V::Body>>, std::convert::Infallible> {
         let began = self.clock.monotonic();
         let in_flight = InFlight::begin(Arc::clone(&self.activity));
         let is_http1 = request.version() <= Version::HTTP_11;
+        // Only what can be upgraded has any, and few requests do.
+        if !request.extensions().is_empty() {
+            request.extensions_mut().insert(self.hold.clone());
+        }
         let mut response = self.service.call(&self.peer, began, request).await;
         if is_http1
             && self.stages.current() != Stage::Serving
@@ -409,6 +422,7 @@ mod tests {
         let text = std::str::from_utf8(TOO_SLOW).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("content-length: {}", body.len())));
-        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["type"], "urn:gatelet:problem:request_timeout");
     }
 }

@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 
 use crate::listener::connection::{self, Trouble};
 use crate::listener::{Config, Limits, Service, Stages};
-use crate::platform::{Alive, Clock};
+use crate::platform::{Alive, Clock, Hold};
 
 /// Counts what happens to connections; made by whoever keeps the metrics.
 pub trait Census: Send + Sync + 'static {
     /// Counts a connection as open for as long as it lives.
-    type Open: Send + 'static;
+    type Open: Send + Sync + 'static;
 
     /// A connection opened.
     fn open(&self) -> Self::Open;
@@ -89,6 +89,8 @@ impl Worker {
 impl<V: Service, C: Census> Desk<V, C> {
     fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open) {
         let peer = Arc::new(self.service.peer(remote));
+        // A tunnel takes it along: it is still this connection when its HTTP has ended.
+        let counted = Hold::new((self.census.open(), open, self.alive.clone()));
         let serving = connection::serve(
             stream,
             Arc::clone(&self.service),
@@ -96,14 +98,13 @@ impl<V: Service, C: Census> Desk<V, C> {
             Limits::from(&**self.config.load()),
             Arc::clone(&self.clock),
             self.stages.clone(),
+            counted,
         );
-        let counted = (self.census.open(), open, self.alive.clone());
         let census = Arc::clone(&self.census);
         tokio::spawn(async move {
             if let Err(trouble) = serving.await {
                 census.trouble(trouble);
             }
-            drop(counted);
         });
     }
 }

@@ -1,6 +1,8 @@
 //! Knowing when everything that was started has ended.
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -24,5 +26,20 @@ impl Ended {
     /// Waits until every [`Alive`] was dropped. Cancel safe.
     pub async fn wait(&mut self) {
         while self.0.recv().await.is_some() {}
+    }
+}
+
+/// Keeps what it was made of for as long as a clone of it lives.
+///
+/// A connection's place among those counted goes on to the tunnel that the connection becomes.
+#[derive(Clone)]
+pub struct Hold(
+    #[expect(dead_code, reason = "its existence is its use")] Arc<dyn Any + Send + Sync>,
+);
+
+impl Hold {
+    /// Keeps `kept`.
+    pub fn new(kept: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(kept))
     }
 }

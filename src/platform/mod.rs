@@ -9,7 +9,7 @@ pub mod signal;
 
 use std::sync::Arc;
 
-pub use alive::{Alive, Ended, alive};
+pub use alive::{Alive, Ended, Hold, alive};
 pub use clock::{Clock, Monotonic, SystemClock};
 pub use entropy::{Entropy, SystemEntropy};
 

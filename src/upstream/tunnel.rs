@@ -51,6 +51,9 @@ impl Upgrade {
     ) -> io::Result<()> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        // No body goes with it, so that nothing may announce one.
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::TRAILER);
         if self == Self::Http2 {
             headers.insert(header::SEC_WEBSOCKET_KEY, key()?);
         }

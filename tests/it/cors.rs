@@ -27,7 +27,7 @@ fn upstream() -> Upstream {
         exchange.read_body()?;
         exchange.answer(
             "200 OK",
-            "access-control-allow-origin: *\r\naccess-control-expose-headers: x-theirs\r\nvary: accept\r\n",
+            "access-control-allow-origin: *\r\naccess-control-expose-headers: x-theirs\r\naccess-control-allow-whatever-comes: theirs\r\nvary: accept\r\n",
             "ok",
         )
     })
@@ -151,6 +151,7 @@ fn every_answer_can_be_read_by_a_listed_origin() {
             assert!(exposed.contains(&name.to_owned()), "{name} of {exposed:?}");
         }
         assert!(varies_by_origin(&response), "{target}");
+        assert!(!headers.has("access-control-allow-whatever-comes"));
     }
 }
 
@@ -216,6 +217,24 @@ fn a_forwarded_preflight_carries_neither_credential_nor_identity() {
     let nowhere = world.send(preflight("/nowhere", ORIGIN));
     assert_eq!(nowhere.status, 404);
     upstream.assert_untouched("what matches no route is never forwarded");
+}
+
+#[test]
+fn a_forwarded_preflight_is_no_way_around_limits() {
+    let upstream = upstream();
+    let limited = config("forward").replace(
+        "name = \"guarded\"\n",
+        "name = \"guarded\"\nrate_limit = \"2/m\"\n",
+    );
+    let world = World::start(&upstream, &limited);
+    let asked = preflight("/guarded", ORIGIN);
+    let with_a_body = asked.replace("\r\n\r\n", "\r\ncontent-length: 2\r\n\r\nhi");
+    assert_eq!(world.send(with_a_body).status, 400);
+    let of_two = asked.replace("\r\n\r\n", "\r\naccess-control-request-method: GET\r\n\r\n");
+    assert_eq!(world.send(of_two).status, 400);
+    upstream.assert_untouched("no preflight that a browser sends");
+    let answered: Vec<u16> = (0..4).map(|_| world.send(&asked).status).collect();
+    assert!(answered.contains(&429), "{answered:?}");
 }
 
 #[test]

@@ -268,3 +268,48 @@ fn a_revocation_ends_a_stream_over_http2() {
     });
     assert!(ended, "the stream outlived its key");
 }
+
+/// What follows the head of a request to upgrade, if it is not the tunnel's, is a body; one that is
+/// declared upstream and never sent there makes the next request part of itself.
+#[test]
+fn a_request_to_upgrade_declares_no_body_upstream_that_it_does_not_send() {
+    // Answers at once, and reads the body afterwards: as Node and Go do.
+    let upstream = Upstream::scripted(|exchange| exchange.answer("200 OK", "", "no tunnel"));
+    let world = World::start(&upstream, ROUTES);
+    let hidden = "GET /guarded HTTP/1.1\r\nhost: api.test\r\nx-auth-subject: root\r\n\r\n";
+    let asking = |length: usize| {
+        format!(
+            "GET /open HTTP/1.1\r\nhost: api.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    let carrying = format!(
+        "POST /open HTTP/1.1\r\nhost: api.test\r\ncontent-length: {}\r\n\r\n{hidden}",
+        hidden.len()
+    );
+    world.connect().send(&carrying).response();
+    let swallowed = upstream.take().unwrap().raw.len();
+    for length in [1, swallowed] {
+        world.connect().send(asking(length)).response();
+        world.connect().send(&carrying).response();
+        for received in upstream.received() {
+            assert!(!received.target.starts_with("/guarded"), "{received:#?}");
+            assert!(!received.headers.has("x-auth-subject"), "{received:#?}");
+        }
+        eventually("what was declared was sent", || {
+            upstream.received().iter().all(|received| received.complete)
+        });
+        upstream.assert_sane();
+    }
+}
+
+#[test]
+fn tunnels_are_connections_like_any_other() {
+    let upstream = tunnels_and_streams();
+    let world = World::start(&upstream, &format!("{ROUTES}\n[limits]\nconnections = 2\n"));
+    let tunnels: Vec<_> = (0..2).map(|_| open_tunnel(&world, KEY)).collect();
+    let mut third = world.connect();
+    let (status, _) = third.send(upgrade("/guarded", KEY)).head();
+    assert_eq!(status, 503);
+    drop(tunnels);
+}
