@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::config::{self, Config, Overrides, Watch};
-use crate::platform::Platform;
 use crate::platform::signal::{Request, Signals};
+use crate::platform::{Platform, raise_open_files};
 use crate::telemetry::log::{self, LevelSwitch};
 
 use super::{DONE, WRONG, failed, tell_problems};
@@ -32,6 +32,16 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
     };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(limit) = raise_open_files()
+        && loaded.config.open_files() > limit
+    {
+        tracing::warn!(
+            limit,
+            needed = loaded.config.open_files(),
+            "fewer files may be open than the configured connections need; raise the limit \
+             (`ulimit -n`), or lower limits.connections or upstreams.max_connections"
+        );
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

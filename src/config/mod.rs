@@ -57,6 +57,21 @@ pub struct Config {
     pub log: telemetry::log::Config,
 }
 
+impl Config {
+    /// How many files and sockets may be open when every connection allowed is.
+    pub fn open_files(&self) -> u64 {
+        let upstreams = self.upstreams.iter();
+        let connections = upstreams.fold(self.listen.connections, |sum, upstream| {
+            sum.saturating_add(upstream.max_connections)
+        });
+        u64::try_from(connections.saturating_add(OTHER_FILES)).unwrap_or(u64::MAX)
+    }
+}
+
+/// What is open besides connections, generously: listeners, event loops, the store, logs, the
+/// telemetry listener's own.
+const OTHER_FILES: usize = 128;
+
 /// A valid configuration, as it was read.
 #[derive(Clone, Debug)]
 pub struct Loaded {

@@ -1,10 +1,11 @@
-//! The seams to the machine that tests replace: clock and entropy.
+//! What the program takes from its machine: clock and entropy, which tests replace, and signals.
 //!
 //! The only place that reads the clock or the random generator.
 
 mod alive;
 mod clock;
 mod entropy;
+mod files;
 pub mod signal;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub use alive::{Alive, Ended, Hold, alive};
 pub use clock::{Clock, Monotonic, SystemClock};
 pub use entropy::{Entropy, SystemEntropy};
+pub use files::raise_open_files;
 
 /// What the program takes from the machine it runs on.
 #[derive(Clone)]

@@ -240,3 +240,16 @@ fn the_body_is_bounded_by_default_and_by_route() {
     assert_eq!((post("/open", 1024), post("/open", 1025)), (200, 413));
     assert_eq!((post("/larger", 4096), post("/larger", 4097)), (200, 413));
 }
+
+#[test]
+fn open_files_are_as_many_as_the_machine_grants() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, ROUTES);
+    let limits = world.proc("limits");
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .unwrap();
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(columns[0], columns[1], "soft and hard: {line}");
+}

@@ -20,9 +20,11 @@ pub(crate) struct Process {
     unread: Arc<AtomicBool>,
 }
 
-/// The program with nothing of the tests' environment in its own.
+/// The program with nothing of the tests' environment in its own, and with the soft limit on open
+/// files that most systems start programs with.
 pub(crate) fn command() -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", r#"ulimit -S -n 1024; exec "$0" "$@""#, PROGRAM]);
     command.env_clear();
     command
 }
@@ -92,9 +94,14 @@ impl Process {
         status.unwrap()
     }
 
+    /// What `/proc` says of the process in one of its files.
+    pub(crate) fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
     /// The most memory that was ever resident, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = self.proc("status");
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))

@@ -216,6 +216,11 @@ impl World {
         AccessLine(serde_json::from_str(&line).unwrap())
     }
 
+    /// What `/proc` says of the process in one of its files.
+    pub(crate) fn proc(&self, file: &str) -> String {
+        self.process.proc(file)
+    }
+
     /// The most memory that was ever resident, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.process.peak_memory()
