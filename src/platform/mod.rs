@@ -6,6 +6,7 @@ mod alive;
 mod clock;
 mod entropy;
 mod files;
+mod gather;
 pub mod signal;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub use alive::{Alive, Ended, Hold, alive};
 pub use clock::{Clock, Monotonic, SystemClock};
 pub use entropy::{Entropy, SystemEntropy};
 pub use files::raise_open_files;
+pub use gather::poll_write_gathered;
 
 /// What the program takes from the machine it runs on.
 #[derive(Clone)]

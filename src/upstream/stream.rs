@@ -10,6 +10,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::platform::poll_write_gathered;
 use crate::upstream::Address;
 
 #[derive(Debug)]
@@ -87,8 +88,8 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut *self.lock() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Tcp(stream) => poll_write_gathered(Pin::new(stream), cx, slices),
+            Socket::Unix(stream) => poll_write_gathered(Pin::new(stream), cx, slices),
         }
     }
 
