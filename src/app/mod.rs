@@ -27,7 +27,7 @@ use crate::listener::{self, Exit, Listener, Stage};
 use crate::platform::{Ended, Platform, alive};
 use crate::store::{self, OpenError, Store, StoreFault};
 use crate::telemetry::access_log::{AccessLog, Writer};
-use crate::telemetry::metrics::{ConnectionError, Metrics, Reload};
+use crate::telemetry::metrics::{ConnectionError, Metrics, NO_WORKER, Reload};
 use crate::telemetry::probes::Readiness;
 
 use services::{Connections, Observe, observer};
@@ -192,7 +192,7 @@ impl App {
             move || bounds.load().connections,
             move || {
                 overloaded
-                    .worker(0)
+                    .worker(NO_WORKER)
                     .connection_error(ConnectionError::Overloaded);
             },
         ));

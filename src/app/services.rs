@@ -13,7 +13,7 @@ use crate::listener::{Census, Service, Trouble};
 use crate::platform::Monotonic;
 use crate::store::{Observer, Operation};
 use crate::telemetry::metrics::{
-    ConnectionError, Listener, Metrics, OpenConnection, StoreOperation,
+    ConnectionError, Listener, Metrics, NO_WORKER, OpenConnection, StoreOperation,
 };
 use crate::telemetry::probes::{self, Readiness};
 
@@ -84,7 +84,7 @@ impl Connections {
     pub(super) fn telemetry(metrics: Metrics) -> Self {
         Self {
             metrics,
-            worker: 0,
+            worker: NO_WORKER,
             listener: Listener::Telemetry,
         }
     }

@@ -2,16 +2,13 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::authn::api_key::Key;
 use crate::upstream::body::{Ending, Inbound};
 
-use super::Core;
 use super::exchange::Exchange;
 
 /// The body of an answer.
@@ -26,9 +23,9 @@ enum Kind {
     /// The upstream's.
     Relayed {
         inbound: Inbound,
-        /// The credential that the stream depends on.
-        key: Option<(Arc<Core>, Arc<Key>)>,
-        /// Made when the stream first has to wait: most answers are whole at once.
+        /// Whether the stream had to wait already. Most answers are whole at once.
+        waited: bool,
+        /// What ends the stream with its credential; made when it first has to wait.
         ending: Option<Ending>,
     },
 }
@@ -69,19 +66,15 @@ impl AnswerBody {
         }
     }
 
-    /// The upstream's, cut off when `key` is refused.
-    pub(super) fn relayed(
-        mut inbound: Inbound,
-        key: Option<(Arc<Core>, Arc<Key>)>,
-        mut exchange: Box<Exchange>,
-    ) -> Self {
+    /// The upstream's, cut off when the exchange's credential is refused.
+    pub(super) fn relayed(mut inbound: Inbound, mut exchange: Box<Exchange>) -> Self {
         if inbound.is_end_stream() {
             inbound.settle(exchange.finish());
         }
         Self {
             kind: Kind::Relayed {
                 inbound,
-                key,
+                waited: false,
                 ending: None,
             },
             exchange,
@@ -98,7 +91,7 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
-        let (inbound, key, ending) = match &mut this.kind {
+        let (inbound, waited, ending) = match &mut this.kind {
             Kind::Own(bytes) => {
                 let bytes = std::mem::take(bytes);
                 if bytes.is_empty() {
@@ -111,9 +104,9 @@ impl Body for AnswerBody {
             }
             Kind::Relayed {
                 inbound,
-                key,
+                waited,
                 ending,
-            } => (inbound, key, ending),
+            } => (inbound, waited, ending),
         };
         if let Some(ended) = ending
             && ended.as_mut().poll(cx).is_ready()
@@ -124,8 +117,9 @@ impl Body for AnswerBody {
         }
         match Pin::new(&mut *inbound).poll_frame(cx) {
             Poll::Pending => {
-                if let Some((core, key)) = key.take() {
-                    let mut ended = core.ending(key);
+                if !std::mem::replace(waited, true)
+                    && let Some(mut ended) = this.exchange.ending()
+                {
                     if ended.as_mut().poll(cx).is_ready() {
                         this.exchange.finish();
                         return Poll::Ready(Some(Err(Cut::Ended)));

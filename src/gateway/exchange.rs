@@ -9,8 +9,8 @@ use crate::authn::api_key::Key;
 use crate::platform::Monotonic;
 use crate::rules::decision::Refusal;
 use crate::telemetry::access_log::{Line, LoggedPath};
-use crate::telemetry::metrics::{Outcome, RouteSeries, StatusClass, UNMATCHED};
-use crate::upstream::body::Meter;
+use crate::telemetry::metrics::{Outcome, RouteSeries, RouteShard, StatusClass, UNMATCHED};
+use crate::upstream::body::{Ending, Meter};
 
 use super::Core;
 use super::peer::Caller;
@@ -23,7 +23,8 @@ const CALLER_WENT_AWAY: u16 = 499;
 /// Counted and logged when it finishes, or when it is dropped: then its caller went away.
 pub(super) struct Exchange {
     core: Arc<Core>,
-    series: Arc<RouteSeries>,
+    /// Of the route that the request matched.
+    series: Option<Arc<RouteSeries>>,
     route: Option<Arc<str>>,
     request_id: HeaderValue,
     caller: Caller,
@@ -44,7 +45,6 @@ impl Exchange {
     /// An exchange that has matched no route yet.
     pub(super) fn begin(
         core: &Arc<Core>,
-        unmatched: &Arc<RouteSeries>,
         request_id: HeaderValue,
         caller: Caller,
         request: &http::request::Parts,
@@ -52,7 +52,7 @@ impl Exchange {
     ) -> Box<Self> {
         Box::new(Self {
             core: Arc::clone(core),
-            series: Arc::clone(unmatched),
+            series: None,
             route: None,
             request_id,
             caller,
@@ -84,21 +84,35 @@ impl Exchange {
 
     /// The request matched a route.
     pub(super) fn matched(&mut self, name: &Arc<str>, series: &Arc<RouteSeries>) {
-        self.series = Arc::clone(series);
+        self.series = Some(Arc::clone(series));
         if self.path.is_some() {
             self.route = Some(Arc::clone(name));
         }
     }
 
     /// The request was let in.
-    pub(super) fn allowed(&mut self, key: Option<&Arc<Key>>) {
-        self.key = key.cloned();
+    pub(super) fn allowed(&mut self, key: Option<Arc<Key>>) {
+        self.key = key;
         self.decided(Outcome::Allow);
+    }
+
+    /// What ends the exchange before its time: the credential that it depends on is refused.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        let key = self.key.as_ref()?;
+        Some(self.core.ending(Arc::clone(key)))
     }
 
     /// gatelet made up its mind about the request.
     pub(super) fn decided(&self, outcome: Outcome) {
-        self.series.shard(self.core.worker).decision(outcome);
+        self.count(|shard| shard.decision(outcome));
+    }
+
+    fn count(&self, counted: impl FnOnce(&RouteShard)) {
+        let worker = self.core.worker;
+        match &self.series {
+            Some(series) => counted(series.shard(worker)),
+            None => counted(self.core.snapshot.load().unmatched.shard(worker)),
+        }
     }
 
     /// The request's body is counted by `meter`.
@@ -159,9 +173,10 @@ impl Exchange {
         let went_away = StatusCode::from_u16(CALLER_WENT_AWAY);
         let status = self.status.or(went_away.ok()).unwrap_or_default();
         let lasted = now.since(self.began);
-        let shard = self.series.shard(self.core.worker);
-        shard.request(StatusClass::of(status));
-        shard.duration(lasted);
+        self.count(|shard| {
+            shard.request(StatusClass::of(status));
+            shard.duration(lasted);
+        });
         let (Some(log), Some(path)) = (&self.core.access_log, self.path.take()) else {
             return;
         };

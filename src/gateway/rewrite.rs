@@ -13,8 +13,8 @@ use super::admission::Entrant;
 use super::peer::{Caller, Peer, X_REQUEST_ID};
 use super::snapshot::{Identity, Route, Snapshot};
 
-/// The most lines that are written to a head.
-const WRITTEN: usize = 12;
+/// How many lines are written to an ordinary head.
+const WRITTEN: usize = 9;
 
 /// What is written, besides what the request says itself.
 pub(super) struct Rewrite<'a> {

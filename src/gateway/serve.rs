@@ -88,7 +88,9 @@ impl RequestIds {
             digits[0] = HEX[usize::from(byte >> 4)];
             digits[1] = HEX[usize::from(byte & 15)];
         }
-        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+        // Shared from the start: it is cloned for the upstream, the answer and the log.
+        HeaderValue::from_maybe_shared(Bytes::from_owner(text))
+            .unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }
 
@@ -144,14 +146,7 @@ impl Core {
         let answering = snapshot.cors.as_ref().filter(|cors| cors.answers());
         let is_preflight = answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
         let grant = answering.map(|cors| cors.grant(&parts.headers));
-        let exchange = Exchange::begin(
-            self,
-            &snapshot.unmatched,
-            request_id.clone(),
-            caller,
-            &parts,
-            began,
-        );
+        let exchange = Exchange::begin(self, request_id.clone(), caller, &parts, began);
         let upgrade = if lines.has(Line::Upgrade) || parts.method == Method::CONNECT {
             Upgrade::asked(
                 &parts.method,
@@ -211,7 +206,7 @@ impl Core {
 /// What the walk ends with, where it ends well.
 enum Answer {
     /// The upstream's answer.
-    Upstream(Response<Inbound>, Option<Arc<Key>>),
+    Upstream(Response<Inbound>),
     /// gatelet's own.
     Own(Response<Bytes>),
 }
@@ -236,7 +231,6 @@ impl<'a> Walk<'a> {
                 return Err(refusal);
             }
         };
-        self.exchange.allowed(entrant.key.as_ref());
         let route = destination.route;
         let limit = route.config.request_body;
         let callers_end = parts.extensions.remove::<OnUpgrade>();
@@ -265,6 +259,7 @@ impl<'a> Walk<'a> {
             lines: self.lines,
         }
         .apply(&mut parts, &entrant, meter.is_some());
+        self.exchange.allowed(entrant.key);
         if let Some(upgrade) = self.upgrade {
             parts.method = Method::GET;
             upgrade
@@ -296,7 +291,7 @@ impl<'a> Walk<'a> {
                 callers_end,
                 hold,
                 place: route.pool.occupy(),
-                ending: entrant.key.map(|key| self.core.ending(key)),
+                ending: self.exchange.ending(),
             };
             return Ok(Answer::Own(self.open_tunnel(tunnel, &mut response)));
         }
@@ -304,7 +299,7 @@ impl<'a> Walk<'a> {
             // To a CONNECT any 2xx says that the tunnel is open, and there is none.
             return Err(Fault::UpstreamProtocol.into());
         }
-        Ok(Answer::Upstream(response, entrant.key))
+        Ok(Answer::Upstream(response))
     }
 
     /// Steps 1 to 7: everything that is decided before a byte goes upstream.
@@ -462,14 +457,11 @@ impl<'a> Walk<'a> {
     fn relay(mut self, answer: Answer) -> Response<AnswerBody> {
         match answer {
             Answer::Own(response) => self.own(response),
-            Answer::Upstream(response, key) => {
-                let (mut parts, inbound) = response.into_parts();
-                self.snapshot.headers.scrub_response(&mut parts.headers);
-                parts.version = Version::HTTP_11;
-                self.exchange.answered(parts.status);
-                let key = key.map(|key| (Arc::clone(self.core), key));
-                let body = AnswerBody::relayed(inbound, key, self.exchange);
-                Response::from_parts(parts, body)
+            Answer::Upstream(mut response) => {
+                self.snapshot.headers.scrub_response(response.headers_mut());
+                *response.version_mut() = Version::HTTP_11;
+                self.exchange.answered(response.status());
+                response.map(|inbound| AnswerBody::relayed(inbound, self.exchange))
             }
         }
     }

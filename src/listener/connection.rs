@@ -6,11 +6,12 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
+use httpdate::fmt_http_date;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -21,6 +22,7 @@ use tokio::time::Sleep;
 use crate::listener::io::{Activity, Watched};
 use crate::listener::{Limits, Service, Stage, Stages};
 use crate::platform::{Clock, Hold, Monotonic};
+use crate::rules::time::Timestamp;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -109,6 +111,7 @@ where
     if http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .max_concurrent_streams(HTTP2_STREAMS)
             .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
@@ -130,6 +133,8 @@ where
     let mut connection = http1::Builder::new()
         // The deadlines here know more than the library's: it has one for head and rest together.
         .header_read_timeout(None)
+        // It reads the clock for every answer, dated or not.
+        .auto_date_header(false)
         .max_header_size(limits.request_head)
         .max_buf_size(HTTP1_BUFFER.max(limits.request_head))
         .serve_connection(io, service)
@@ -355,6 +360,9 @@ impl<V: Service> Caller<V> {
             request.extensions_mut().insert(self.hold.clone());
         }
         let mut response = self.service.call(&self.peer, began, request).await;
+        if !response.headers().contains_key(header::DATE) {
+            response.headers_mut().insert(header::DATE, self.date());
+        }
         if is_http1
             && self.stages.current() != Stage::Serving
             && !response.headers().contains_key(header::UPGRADE)
@@ -366,6 +374,14 @@ impl<V: Service> Caller<V> {
             body,
             _in_flight: in_flight,
         }))
+    }
+}
+
+impl<V: Service> Caller<V> {
+    /// What an answer that says no date is dated with (RFC 9110 §6.6.1).
+    fn date(&self) -> HeaderValue {
+        let now = SystemTime::UNIX_EPOCH + self.clock.now().since(Timestamp::EPOCH);
+        HeaderValue::try_from(fmt_http_date(now)).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
 

@@ -220,14 +220,12 @@ impl HeaderRules {
     pub fn scrub_response(&self, headers: &mut HeaderMap) {
         let mut doomed: Vec<HeaderName> = Vec::new();
         let mut sets_cookies = false;
+        let mut connection = false;
         for name in headers.keys() {
             match name.as_str().as_bytes() {
                 // The one of them that an origin says too (RFC 9110 §11.7.1).
                 b"proxy-authenticate" => {}
-                b"connection" => {
-                    connection_named(headers, |name| doomed.push(name));
-                    doomed.push(name.clone());
-                }
+                b"connection" => connection = true,
                 b"set-cookie" => sets_cookies = true,
                 // A length beside it means nothing (RFC 9112 §6.3), and would frame what goes out.
                 b"transfer-encoding" => doomed.extend([name.clone(), header::CONTENT_LENGTH]),
@@ -236,6 +234,10 @@ impl HeaderRules {
                 }
                 _ => {}
             }
+        }
+        if connection {
+            connection_named(headers, |name| doomed.push(name));
+            headers.remove(header::CONNECTION);
         }
         for name in doomed {
             headers.remove(name);
@@ -273,13 +275,17 @@ fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
 
 /// Calls `found` for each field name that a `Connection` line lists.
 fn connection_named(headers: &HeaderMap, mut found: impl FnMut(HeaderName)) {
+    let persistence = |token: &[u8]| {
+        token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close")
+    };
     for value in headers.get_all(header::CONNECTION) {
+        // What nearly every line says.
+        if persistence(value.as_bytes()) {
+            continue;
+        }
         for token in value.as_bytes().split(|byte| *byte == b',') {
             let token = token.trim_ascii();
-            if token.is_empty()
-                || token.eq_ignore_ascii_case(b"close")
-                || token.eq_ignore_ascii_case(b"keep-alive")
-            {
+            if token.is_empty() || persistence(token) {
                 continue;
             }
             // What is no field name can name no header.

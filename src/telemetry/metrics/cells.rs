@@ -1,7 +1,8 @@
 //! The numbers themselves: counters and histograms that one shard of a series holds.
 //!
-//! Every write is one relaxed addition to a cache line that the writer's worker has for itself. Shards
-//! are exact on their own, so sums over them are.
+//! A shard is written by one thread alone, so that a write is a load and a store, with no locked
+//! instruction and on a cache line that nobody else writes. Shards are exact on their own, so sums
+//! over them are.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ pub(super) struct Tally<const N: usize>([AtomicU64; N]);
 
 impl<const N: usize> Tally<N> {
     pub(super) fn add(&self, value: usize) {
-        self.0[value].fetch_add(1, Ordering::Relaxed);
+        add(&self.0[value], 1);
     }
 
     /// The counters, summed over shards.
@@ -64,19 +65,28 @@ impl<const N: usize> Histogram<N> {
         }
     }
 
+    /// Counts a duration, where one thread alone does.
     pub(super) fn observe(&self, duration: Duration) {
         let nanoseconds = nanoseconds(duration);
+        add(self.cell(nanoseconds), 1);
+        add(&self.sum, nanoseconds);
+    }
+
+    /// Counts a duration, where several threads do.
+    pub(super) fn observe_shared(&self, duration: Duration) {
+        let nanoseconds = nanoseconds(duration);
+        self.cell(nanoseconds).fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    fn cell(&self, nanoseconds: u64) -> &AtomicU64 {
         // Counting beats searching: the loop has no branch to mispredict, and vectorises.
         let below: usize = self
             .bounds
             .iter()
             .map(|bound| usize::from(*bound < nanoseconds))
             .sum();
-        self.within
-            .get(below)
-            .unwrap_or(&self.beyond)
-            .fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.within.get(below).unwrap_or(&self.beyond)
     }
 
     /// The histogram, summed over shards of the same bounds.
@@ -106,6 +116,12 @@ impl<const N: usize> Histogram<N> {
             sum,
         }
     }
+}
+
+/// Adds to a cell that no other thread writes.
+fn add(cell: &AtomicU64, amount: u64) {
+    let sum = cell.load(Ordering::Relaxed).wrapping_add(amount);
+    cell.store(sum, Ordering::Relaxed);
 }
 
 pub(super) fn nanoseconds(duration: Duration) -> u64 {

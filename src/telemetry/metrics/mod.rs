@@ -29,6 +29,9 @@ use series::{Shards, StoreSeries};
 /// The route label of requests that matched no route.
 pub const UNMATCHED: &str = "none";
 
+/// What the thread that accepts, and serves telemetry, says where a worker says its number.
+pub const NO_WORKER: usize = usize::MAX;
+
 /// The metrics of one running sidecar. Clones count into the same series.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -56,7 +59,7 @@ impl Metrics {
     )]
     pub fn new(workers: usize) -> Self {
         let series = Arc::new(Series {
-            workers: Shards::new(workers, WorkerShard::new),
+            workers: Shards::new(workers + 1, WorkerShard::new),
             routes: Mutex::default(),
             upstreams: Mutex::default(),
             store: StoreSeries::new(),
@@ -73,8 +76,8 @@ impl Metrics {
 
     /// The series of the route of this name: always the same ones, also over reloads.
     pub fn route(&self, name: &str) -> Arc<RouteSeries> {
-        let workers = self.series.workers.iter().len();
-        named(&self.series.routes, name, || RouteSeries::new(workers))
+        let shards = self.series.workers.iter().len();
+        named(&self.series.routes, name, || RouteSeries::new(shards))
     }
 
     /// The series of requests that matched no route.
@@ -84,13 +87,13 @@ impl Metrics {
 
     /// The series of the upstream of this name: always the same ones, also over reloads.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamSeries> {
-        let workers = self.series.workers.iter().len();
-        named(&self.series.upstreams, name, || {
-            UpstreamSeries::new(workers)
-        })
+        let shards = self.series.workers.iter().len();
+        named(&self.series.upstreams, name, || UpstreamSeries::new(shards))
     }
 
-    /// Where the worker counts what has no route.
+    /// Where the worker, or the thread that is [`NO_WORKER`], counts what has no route.
+    ///
+    /// Each number is one thread's: counting from two would lose counts.
     pub fn worker(&self, worker: usize) -> &WorkerShard {
         self.series.workers.of(worker)
     }
@@ -107,7 +110,7 @@ impl Metrics {
 
     /// Counts how long the store took, whether it then succeeded or not.
     pub fn store_operation(&self, operation: StoreOperation, duration: Duration) {
-        self.series.store.operations[operation as usize].observe(duration);
+        self.series.store.operations[operation as usize].observe_shared(duration);
     }
 
     /// Counts a failure of the store.
@@ -197,11 +200,10 @@ mod tests {
     #[test]
     #[expect(clippy::float_cmp, reason = "counters are exact")]
     fn nothing_is_lost_between_workers() {
-        let metrics = Metrics::new(2);
+        let metrics = Metrics::new(3);
         let route = metrics.route("r");
         thread::scope(|scope| {
-            // Two workers and two that share a shard beyond them.
-            for worker in 0..4 {
+            for worker in [0, 1, 2, NO_WORKER] {
                 let (metrics, route) = (&metrics, &route);
                 scope.spawn(move || {
                     for _ in 0..5_000 {

@@ -64,17 +64,17 @@ const STORE_TIMES: [u64; 12] = [
     5 * SECOND,
 ];
 
-/// A shard for each worker. Aligned shards: two workers never write one cache line.
+/// A shard for each worker, and one for the thread that accepts and serves telemetry: each has one
+/// writer. Aligned shards: two of them never write one cache line.
 #[derive(Debug)]
 pub(super) struct Shards<T>(Box<[T]>);
 
 impl<T> Shards<T> {
-    pub(super) fn new(workers: usize, shard: impl Fn() -> T) -> Self {
-        Self((0..workers.max(1)).map(|_| shard()).collect())
+    pub(super) fn new(shards: usize, shard: impl Fn() -> T) -> Self {
+        Self((0..shards).map(|_| shard()).collect())
     }
 
-    /// The worker's shard. Whoever is no worker may name any number beyond them: it shares the
-    /// last one's, which stays exact and is merely slower.
+    /// The shard of the worker; any number beyond them is the other thread's.
     pub(super) fn of(&self, worker: usize) -> &T {
         &self.0[worker.min(self.0.len() - 1)]
     }
@@ -89,8 +89,8 @@ impl<T> Shards<T> {
 pub struct RouteSeries(pub(super) Shards<RouteShard>);
 
 impl RouteSeries {
-    pub(super) fn new(workers: usize) -> Self {
-        Self(Shards::new(workers, || RouteShard {
+    pub(super) fn new(shards: usize) -> Self {
+        Self(Shards::new(shards, || RouteShard {
             requests: Tally::default(),
             decisions: Tally::default(),
             durations: Histogram::new(&WAITS),
@@ -134,8 +134,8 @@ impl RouteShard {
 pub struct UpstreamSeries(pub(super) Shards<UpstreamShard>);
 
 impl UpstreamSeries {
-    pub(super) fn new(workers: usize) -> Self {
-        Self(Shards::new(workers, || UpstreamShard {
+    pub(super) fn new(shards: usize) -> Self {
+        Self(Shards::new(shards, || UpstreamShard {
             durations: Histogram::new(&WAITS),
         }))
     }
