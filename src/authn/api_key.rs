@@ -286,22 +286,31 @@ impl ApiKeys {
         match known {
             Known::Value(key) => Ok(Sought::Genuine(key)),
             Known::Nothing => unknown,
-            Known::Unasked => {
-                if let Some(client) = charged {
-                    self.count(client, now)?;
-                }
-                let loaded = stored.load(digest).await;
-                if let (Some(client), Ok(Some(_)) | Err(LoadFailed)) = (charged, &loaded) {
-                    self.failures.refund(client);
-                }
-                match loaded {
-                    Ok(Some(key)) => Ok(Sought::Genuine(key)),
-                    Ok(None) => Ok(Sought::Unknown {
-                        counted: charged.is_some(),
-                    }),
-                    Err(LoadFailed) => Err(Fault::StoreUnavailable.into()),
-                }
-            }
+            // Rare, and large: kept out of the future that every request carries.
+            Known::Unasked => Box::pin(self.ask(stored, digest, charged, now)).await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        stored: &StoredKeys,
+        digest: Digest,
+        charged: Option<IpAddr>,
+        now: Monotonic,
+    ) -> Result<Sought, Refusal> {
+        if let Some(client) = charged {
+            self.count(client, now)?;
+        }
+        let loaded = stored.load(digest).await;
+        if let (Some(client), Ok(Some(_)) | Err(LoadFailed)) = (charged, &loaded) {
+            self.failures.refund(client);
+        }
+        match loaded {
+            Ok(Some(key)) => Ok(Sought::Genuine(key)),
+            Ok(None) => Ok(Sought::Unknown {
+                counted: charged.is_some(),
+            }),
+            Err(LoadFailed) => Err(Fault::StoreUnavailable.into()),
         }
     }
 

@@ -214,22 +214,14 @@ enum Answer {
 impl<'a> Walk<'a> {
     /// Steps 1 to 9: judge, match, authenticate, admit, rewrite, forward.
     async fn proceed(&mut self, mut parts: Parts, body: Incoming) -> Result<Answer, Refusal> {
-        let mut decided = self.decide(&parts).await;
-        if let Ok(Decided::Admitted(destination, _)) = &decided
-            && let Err(reject) = self.judge_body(destination, &parts, &body)
-        {
-            decided = Err(reject.into());
-        }
-        let (destination, entrant) = match decided {
-            Ok(Decided::Admitted(destination, entrant)) => (destination, entrant),
-            Ok(Decided::Answered(response)) => return Ok(Answer::Own(response)),
-            Err(refusal) => {
-                self.exchange.decided(match refusal {
-                    Refusal::Reject(_) => Outcome::Deny,
-                    Refusal::Fault(_) => Outcome::Fault,
-                });
-                return Err(refusal);
-            }
+        let destination = match self.locate(&parts) {
+            Ok(Located::At(destination)) => destination,
+            Ok(Located::Here(response)) => return Ok(Answer::Own(response)),
+            Err(reject) => return Err(self.decided(reject.into())),
+        };
+        let entrant = match self.admit(&destination, &parts, &body).await {
+            Ok(entrant) => entrant,
+            Err(refusal) => return Err(self.decided(refusal)),
         };
         let route = destination.route;
         let limit = route.config.request_body;
@@ -302,8 +294,17 @@ impl<'a> Walk<'a> {
         Ok(Answer::Upstream(response))
     }
 
-    /// Steps 1 to 7: everything that is decided before a byte goes upstream.
-    async fn decide(&mut self, parts: &Parts) -> Result<Decided<'a>, Refusal> {
+    /// Counts a no that was decided before a byte went upstream.
+    fn decided(&self, refusal: Refusal) -> Refusal {
+        self.exchange.decided(match refusal {
+            Refusal::Reject(_) => Outcome::Deny,
+            Refusal::Fault(_) => Outcome::Fault,
+        });
+        refusal
+    }
+
+    /// Steps 1 to 4: where the request goes.
+    fn locate(&mut self, parts: &Parts) -> Result<Located<'a>, Reject> {
         let snapshot = self.snapshot;
         let is_tunnel = self.upgrade == Some(Upgrade::Http2);
         let form = form::judge(
@@ -314,15 +315,12 @@ impl<'a> Walk<'a> {
             self.lines,
             is_tunnel,
         )?;
-        let found = snapshot
-            .table
-            .find(form.host, form.path)
-            .map_err(Reject::from)?;
+        let found = snapshot.table.find(form.host, form.path)?;
         let preflight = cors::is_preflight(&parts.method, &parts.headers);
         let bare = match &snapshot.cors {
             Some(cors) if preflight && cors.answers() => {
                 let response = cors.preflight(&parts.headers);
-                return Ok(Decided::Answered(response.map(|()| Bytes::new())));
+                return Ok(Located::Here(response.map(|()| Bytes::new())));
             }
             Some(_) => preflight,
             None => false,
@@ -346,7 +344,7 @@ impl<'a> Walk<'a> {
         self.exchange.matched(&route.name, &route.series);
         self.wanted = route.config.policy.wanted();
         if encoded_slash && !route.config.encoded_slash {
-            return Err(Reject::RequestMalformed("the path holds an encoded slash").into());
+            return Err(Reject::RequestMalformed("the path holds an encoded slash"));
         }
         let host = if parts.uri.authority().is_some() {
             // A host that was judged is visible ASCII.
@@ -355,9 +353,19 @@ impl<'a> Walk<'a> {
         } else {
             None
         };
-        let destination = Destination { route, host, bare };
+        Ok(Located::At(Destination { route, host, bare }))
+    }
+
+    /// Steps 5 to 7: whether the request may go there.
+    async fn admit(
+        &self,
+        destination: &Destination<'a>,
+        parts: &Parts,
+        body: &Incoming,
+    ) -> Result<Entrant, Refusal> {
+        let route = &destination.route.config;
         let gate = Gate {
-            keys: &snapshot.keys,
+            keys: &self.snapshot.keys,
             callers: &self.core.callers,
             metrics: self.core.metrics.worker(self.core.worker),
             caller: self.caller,
@@ -365,18 +373,18 @@ impl<'a> Walk<'a> {
             now: self.exchange.began(),
             lines: self.lines,
         };
-        if bare {
-            gate.throttle(&route.config, None)?;
-            let admitted = Policy::default().admit(Kinds::NONE, |_| None)?;
-            let entrant = Entrant {
-                admitted,
+        let entrant = if destination.bare {
+            gate.throttle(route, None)?;
+            Entrant {
+                admitted: Policy::default().admit(Kinds::NONE, |_| None)?,
                 key: None,
                 take_authorization: true,
-            };
-            return Ok(Decided::Admitted(destination, entrant));
-        }
-        let entrant = gate.admit(&route.config, &parts.headers).await?;
-        Ok(Decided::Admitted(destination, entrant))
+            }
+        } else {
+            gate.admit(route, &parts.headers).await?
+        };
+        self.judge_body(destination, parts, body)?;
+        Ok(entrant)
     }
 
     /// Refuses a body that is too large by its own word, or that nothing would read.
@@ -487,12 +495,12 @@ struct Tunnel {
     ending: Option<Ending>,
 }
 
-/// What the steps before forwarding come to.
-enum Decided<'a> {
-    /// The request goes upstream.
-    Admitted(Destination<'a>, Entrant),
-    /// gatelet answers by itself.
-    Answered(Response<Bytes>),
+/// Where a request is answered.
+enum Located<'a> {
+    /// By an upstream.
+    At(Destination<'a>),
+    /// By gatelet, with this.
+    Here(Response<Bytes>),
 }
 
 /// The method that a preflight asks about: the route of the request it announces serves it.
