@@ -20,6 +20,16 @@ use crate::upstream::{self, pool::Pool};
 use super::StartError;
 use super::services::{Connections, Guard};
 
+/// After how many polls of its tasks a worker looks at its sockets, if it is never idle before.
+///
+/// Twice the runtime's own number: what is written is then written in larger batches, which wakes
+/// the other sides less often.
+const EVENT_INTERVAL: u32 = 122;
+
+/// After how many polls a busy worker looks at what other threads have woken. That is seldom
+/// anything but a new connection, and each look takes a lock.
+const GLOBAL_QUEUE_INTERVAL: u32 = 122;
+
 /// What all workers are built from.
 #[derive(Clone)]
 pub(super) struct Blueprint {
@@ -131,6 +141,8 @@ impl Hand {
             .spawn(move || {
                 let runtime = match tokio::runtime::Builder::new_current_thread()
                     .enable_all()
+                    .event_interval(EVENT_INTERVAL)
+                    .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
                     .build()
                 {
                     Ok(runtime) => runtime,

@@ -199,12 +199,13 @@ async fn closing(mut stages: Stages) {
 async fn drive<C>(
     mut connection: Pin<&mut C>,
     deadlines: &mut Deadlines,
-    mut stages: Stages,
+    stages: Stages,
     close: impl Fn(&mut Pin<&mut C>),
 ) -> Option<Result<(), Trouble>>
 where
     C: Future<Output = hyper::Result<()>>,
 {
+    let mut follower = stages.clone();
     let mut seen = Stage::Serving;
     loop {
         let stage = stages.current();
@@ -216,16 +217,25 @@ where
                 close(&mut connection);
             }
         }
-        let ended = poll_fn(|cx| {
+        let mut moved = pin!(follower.changed());
+        let mut waits = false;
+        let over = poll_fn(|cx| {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(ended.map_err(|error| trouble(&error))));
+                let ended = ended.map_err(|error| trouble(&error));
+                return Poll::Ready(Some(Some(ended)));
             }
-            deadlines.poll_passed(cx).map(|()| None)
+            if deadlines.poll_passed(cx).is_ready() {
+                return Poll::Ready(Some(None));
+            }
+            // From its first poll on it has this task's waker.
+            if waits && stages.current() == seen {
+                return Poll::Pending;
+            }
+            waits = true;
+            moved.as_mut().poll(cx).map(|()| None)
         });
-        tokio::select! {
-            biased;
-            ended = ended => return ended,
-            () = stages.changed(), if seen != Stage::Closing => {}
+        if let Some(over) = over.await {
+            return over;
         }
     }
 }
@@ -250,6 +260,8 @@ struct Deadlines {
     still: Option<Still>,
     requests: u32,
     timer: Pin<Box<Sleep>>,
+    /// The timer has this task's waker.
+    waits: bool,
     fires: Monotonic,
     is_http2: bool,
     slow_head: bool,
@@ -275,6 +287,7 @@ impl Deadlines {
             still: None,
             requests: 0,
             timer: Box::pin(tokio::time::sleep(look)),
+            waits: false,
             fires,
             is_http2: false,
             slow_head: false,
@@ -288,7 +301,11 @@ impl Deadlines {
             {
                 self.arm(passes, self.clock.monotonic());
             }
-            if self.timer.as_mut().poll(cx).is_pending() {
+            if self.waits && !self.timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            self.waits = self.timer.as_mut().poll(cx).is_pending();
+            if self.waits {
                 return Poll::Pending;
             }
             let now = self.clock.monotonic();
@@ -332,6 +349,7 @@ impl Deadlines {
 
     fn arm(&mut self, fires: Monotonic, now: Monotonic) {
         self.timer.set(tokio::time::sleep(fires.since(now)));
+        self.waits = false;
         self.fires = fires;
     }
 }

@@ -153,18 +153,19 @@ fn is_host(host: &str) -> bool {
                 None => return false,
             }
         }
-        None => host.split_once(':').unwrap_or((host, "")),
+        None => match memchr::memchr(b':', host.as_bytes()) {
+            Some(colon) => (&host[..colon], &host[colon + 1..]),
+            None => (host, ""),
+        },
     };
     // One dot may end a name (RFC 1034 §3.1), and nobody's name has two in a row: an upstream that
     // strips them all would serve another host's site than the one that was matched.
     let name = name.strip_suffix('.').unwrap_or(name);
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    let is_label = |label: &[u8]| {
+        let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.iter().all(of_name)
     };
-    name.split('.').all(is_label)
+    name.as_bytes().split(|byte| *byte == b'.').all(is_label)
         && port.len() <= 5
         && port.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -113,6 +113,7 @@ impl HeaderRules {
     /// Idempotent. The `Host` line always stays, whatever `Connection` names.
     pub fn scrub_request(&self, headers: &mut HeaderMap, scrub: Scrub) {
         let mut doomed: Vec<HeaderName> = Vec::new();
+        let mut cookies = false;
         for name in headers.keys() {
             if *name == header::CONNECTION {
                 connection_named(headers, |name| {
@@ -121,6 +122,7 @@ impl HeaderRules {
                     }
                 });
             }
+            cookies |= *name == header::COOKIE;
             if self.is_dropped(name, scrub) {
                 doomed.push(name.clone());
             }
@@ -128,7 +130,7 @@ impl HeaderRules {
         for name in doomed {
             headers.remove(name);
         }
-        if !self.private_cookies.is_empty() {
+        if cookies && !self.private_cookies.is_empty() {
             self.scrub_cookies(headers);
         }
     }
