@@ -81,12 +81,11 @@ impl RequestIds {
     fn next(&self) -> HeaderValue {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let count = self.next.fetch_add(1, Ordering::Relaxed);
-        let halves = [self.seed[0], mixed(self.seed[1].wrapping_add(count))];
+        let low = mixed(self.seed[1].wrapping_add(count));
+        let id = u128::from(self.seed[0]) << 64 | u128::from(low);
         let mut text = [0; 32];
-        let bytes = halves.iter().flat_map(|half| half.to_be_bytes());
-        for (byte, digits) in bytes.zip(text.chunks_exact_mut(2)) {
-            digits[0] = HEX[usize::from(byte >> 4)];
-            digits[1] = HEX[usize::from(byte & 15)];
+        for (digits, byte) in text.as_chunks_mut().0.iter_mut().zip(id.to_be_bytes()) {
+            *digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
         }
         // Shared from the start: it is cloned for the upstream, the answer and the log.
         HeaderValue::from_maybe_shared(Bytes::from_owner(text))
@@ -369,7 +368,7 @@ impl<'a> Walk<'a> {
             callers: &self.core.callers,
             metrics: self.core.metrics.worker(self.core.worker),
             caller: self.caller,
-            wall: self.core.platform.clock.now(),
+            wall: self.core.platform.clock.wall(self.exchange.began()),
             now: self.exchange.began(),
             lines: self.lines,
         };

@@ -1,5 +1,6 @@
 //! Wall-clock and monotonic time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::rules::time::Timestamp;
@@ -20,6 +21,13 @@ pub trait Clock: Send + Sync {
     /// The wall clock: what expiry is judged by. It may step.
     fn now(&self) -> Timestamp;
 
+    /// What the wall clock says at `now`, which was read just before. A step of the wall clock
+    /// shows within a millisecond.
+    fn wall(&self, now: Monotonic) -> Timestamp {
+        let _ = now;
+        self.now()
+    }
+
     /// The monotonic clock: what durations are measured by.
     fn monotonic(&self) -> Monotonic;
 
@@ -31,7 +39,14 @@ pub trait Clock: Send + Sync {
 #[derive(Debug)]
 pub struct SystemClock {
     origin: Instant,
+    /// What the wall clock said at the origin, in nanoseconds since the epoch, by its last reading.
+    epoch: AtomicU64,
+    /// When that was read, in nanoseconds since the origin.
+    read: AtomicU64,
 }
+
+/// How long a reading of the wall clock is carried on with the monotonic one, in nanoseconds.
+const CARRIED: u64 = 1_000_000;
 
 impl SystemClock {
     /// A clock whose monotonic time begins now.
@@ -42,6 +57,9 @@ impl SystemClock {
     pub fn new() -> Self {
         Self {
             origin: Instant::now(),
+            epoch: AtomicU64::new(0),
+            // Nothing was read yet: the first reading is due at once.
+            read: AtomicU64::new(u64::MAX),
         }
     }
 }
@@ -64,11 +82,45 @@ impl Clock for SystemClock {
         Timestamp::EPOCH.plus(since_epoch)
     }
 
+    fn wall(&self, now: Monotonic) -> Timestamp {
+        let now = Timestamp::EPOCH.plus(now.0).nanoseconds();
+        // Two threads may read at once, and one may see the other's halves mixed: each is right
+        // to within what the clock stepped in a millisecond.
+        if now.wrapping_sub(self.read.load(Ordering::Relaxed)) < CARRIED {
+            let epoch = self.epoch.load(Ordering::Relaxed);
+            return Timestamp::from_nanoseconds(epoch.saturating_add(now));
+        }
+        let wall = self.now();
+        let epoch = wall.nanoseconds().saturating_sub(now);
+        self.epoch.store(epoch, Ordering::Relaxed);
+        self.read.store(now, Ordering::Relaxed);
+        wall
+    }
+
     fn monotonic(&self) -> Monotonic {
         Monotonic(self.origin.elapsed())
     }
 
     fn timer(&self, now: Monotonic, wait: Duration) -> tokio::time::Instant {
         (self.origin + now.0 + wait).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_is_carried_on_for_a_millisecond() {
+        let clock = SystemClock::new();
+        let first = clock.wall(Monotonic(Duration::from_secs(5)));
+        let later = |after| clock.wall(Monotonic(Duration::from_secs(5) + after));
+        let carried = Duration::from_nanos(CARRIED - 1);
+        assert_eq!(later(carried), first.plus(carried));
+        for now in [5_001, 4_000].map(Duration::from_millis) {
+            let before = clock.now();
+            let read = clock.wall(Monotonic(now));
+            assert!((before..=clock.now()).contains(&read), "read anew");
+        }
     }
 }

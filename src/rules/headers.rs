@@ -137,11 +137,19 @@ impl HeaderRules {
 
     fn is_dropped(&self, name: &HeaderName, scrub: Scrub) -> bool {
         let plain = name.as_str().as_bytes();
+        if plain.iter().all(|byte| normalised_byte(*byte) == *byte) {
+            return self.is_dropped_as(plain, plain, scrub);
+        }
         let mut buffer = [0; LONGEST_COMPARED];
-        let Some(spelled) = normalise_into(plain, &mut buffer) else {
+        match normalise_into(plain, &mut buffer) {
+            Some(spelled) => self.is_dropped_as(plain, spelled, scrub),
             // Longer than any reserved name: only the prefix can match.
-            return starts_with_normalised(plain, &self.identity_prefix);
-        };
+            None => starts_with_normalised(plain, &self.identity_prefix),
+        }
+    }
+
+    /// Whether the header named `plain`, which an upstream may read as `spelled`, is dropped.
+    fn is_dropped_as(&self, plain: &[u8], spelled: &[u8], scrub: Scrub) -> bool {
         if spelled.starts_with(&self.identity_prefix) {
             return true;
         }
@@ -224,14 +232,22 @@ impl HeaderRules {
         let mut sets_cookies = false;
         let mut connection = false;
         for name in headers.keys() {
-            match name.as_str().as_bytes() {
+            let spelled = name.as_str().as_bytes();
+            // Few names begin like one of these.
+            if !matches!(
+                spelled.first(),
+                Some(b'c' | b'k' | b'p' | b's' | b't' | b'u' | b'x')
+            ) {
+                continue;
+            }
+            match spelled {
                 // The one of them that an origin says too (RFC 9110 §11.7.1).
                 b"proxy-authenticate" => {}
                 b"connection" => connection = true,
                 b"set-cookie" => sets_cookies = true,
                 // A length beside it means nothing (RFC 9112 §6.3), and would frame what goes out.
                 b"transfer-encoding" => doomed.extend([name.clone(), header::CONTENT_LENGTH]),
-                spelled if is_hop_by_hop(spelled) || spelled.starts_with(b"x-session-") => {
+                _ if is_hop_by_hop(spelled) || spelled.starts_with(b"x-session-") => {
                     doomed.push(name.clone());
                 }
                 _ => {}
