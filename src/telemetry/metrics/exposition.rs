@@ -154,7 +154,7 @@ impl Sums {
             ),
             family(
                 "gatelet_overhead_seconds",
-                "Time a request spent in gatelet itself.",
+                "Time from a request's head until it was sent to the upstream, or answered by gatelet.",
                 MetricType::HISTOGRAM,
                 vec![histogram(&[], &overheads)],
             ),
