@@ -7,6 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::listener::Worker;
+use crate::platform::spare_congestion_control;
 
 /// How many connections the kernel may hold for us.
 const BACKLOG: i32 = 4096;
@@ -40,6 +41,8 @@ impl Listener {
             socket.set_only_v6(false)?;
         }
         socket.set_reuse_address(true)?;
+        // Accepted sockets inherit it.
+        spare_congestion_control(&socket, address.ip());
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from(socket);

@@ -7,6 +7,7 @@ mod clock;
 mod entropy;
 mod files;
 mod gather;
+mod loopback;
 pub mod signal;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use clock::{Clock, Monotonic, SystemClock};
 pub use entropy::{Entropy, SystemEntropy};
 pub use files::raise_open_files;
 pub use gather::poll_write_gathered;
+pub use loopback::spare_congestion_control;
 
 /// What the program takes from the machine it runs on.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::platform::poll_write_gathered;
+use crate::platform::{poll_write_gathered, spare_congestion_control};
 use crate::upstream::Address;
 
 #[derive(Debug)]
@@ -32,6 +32,7 @@ impl Stream {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((&**host, *port)).await?;
                 stream.set_nodelay(true)?;
+                spare_congestion_control(&stream, stream.peer_addr()?.ip());
                 Socket::Tcp(stream)
             }
             Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
