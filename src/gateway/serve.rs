@@ -339,6 +339,16 @@ impl<'a> Walk<'a> {
         let place = group
             .pick(&method)
             .map_err(|allow| Reject::MethodNotAllowed(allow.into()))?;
+        if method
+            .as_str()
+            .bytes()
+            .any(|byte| byte.is_ascii_lowercase())
+            && group.is_ambiguous(&method, place)
+        {
+            return Err(Reject::RequestMalformed(
+                "the method is another one to whoever reads it without regard to case",
+            ));
+        }
         let route = snapshot.routes.get(place).ok_or(Reject::RouteNotFound)?;
         self.exchange.matched(&route.name, &route.series);
         self.wanted = route.config.policy.wanted();

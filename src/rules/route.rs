@@ -135,6 +135,15 @@ impl PathGroup {
             .ok_or(&self.allow)
     }
 
+    /// Whether an upstream that reads methods without regard to case would take the method for one
+    /// that another route than `place` serves.
+    pub fn is_ambiguous(&self, method: &Method, place: usize) -> bool {
+        let folded = method.as_str().to_ascii_uppercase();
+        folded != method.as_str()
+            && Method::from_bytes(folded.as_bytes())
+                .is_ok_and(|folded| self.pick(&folded) != Ok(place))
+    }
+
     /// Adds a route, and reports those it ties with.
     fn add(&mut self, route: usize, methods: &[Method], ties: &mut Vec<Tie>) {
         let mut tie = |first| {

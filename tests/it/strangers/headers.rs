@@ -1,7 +1,7 @@
 //! Headers that pretend to be gatelet's, and credentials that are shown in odd ways.
 
 use super::{Field, assert_unforged};
-use crate::harness::{KEY, NARROW_KEY, request};
+use crate::harness::{KEY, NARROW_KEY, Upstream, World, request};
 
 /// Names that gatelet writes or removes, as an upstream might read them.
 const RESERVED: &[&str] = &[
@@ -236,6 +236,37 @@ fn a_method_is_no_free_pass() {
     ];
     let bytes = request("OPTIONS", "/admin", &preflight);
     field.refused("a preflight where nothing is said of CORS", bytes, &[401]);
+}
+
+/// Some frameworks fold the case of methods: there `delete` is DELETE, and is guarded as that.
+#[test]
+fn a_method_that_is_two_to_two_readers_is_refused() {
+    let upstream = Upstream::echo();
+    let world = World::start(
+        &upstream,
+        r#"
+[[routes]]
+name = "read"
+prefix = "/items"
+require = "nothing"
+
+[[routes]]
+name = "write"
+prefix = "/items"
+methods = ["POST", "DELETE"]
+require = ["api_key"]
+"#,
+    );
+    for method in ["delete", "Delete", "pOST"] {
+        let answer = world.send(request(method, "/items/1", &[]));
+        assert_eq!((answer.status, &*answer.code()), (400, "request_malformed"));
+    }
+    assert_eq!(world.send(request("DELETE", "/items/1", &[])).status, 401);
+    upstream.assert_untouched("a guarded method");
+    for method in ["GET", "get", "purge"] {
+        let answer = world.send(request(method, "/items/1", &[]));
+        assert_eq!(answer.status, 200, "{method} is one route's either way");
+    }
 }
 
 #[test]
