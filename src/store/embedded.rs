@@ -42,13 +42,23 @@ impl Embedded {
         let write = schema::open(&path)?;
         let read = schema::open_reader(&path)?;
         file::tighten(&path)?;
+        let (opened, identity) = (path.clone(), file::identity(&path));
+        // SQLite goes on with a file that has lost its name, and would tell of no change ever.
+        let is_replaced = move || file::identity(&opened) != identity;
         Ok(Self {
-            reader: Worker::start("store-reader", read, reader::run)?,
+            reader: Worker::start("store-reader", read, move |connection, jobs| {
+                reader::run(connection, jobs, is_replaced)
+            })?,
             writer: Worker::start("store-writer", write, move |connection, jobs| {
                 writer::run(connection, jobs, &*clock)
             })?,
             path,
         })
+    }
+
+    /// Whether there is a store in `folder`.
+    pub(super) fn is_there(folder: &Path) -> bool {
+        file::is_there(folder)
     }
 
     pub(super) async fn load(&self, key: &str) -> Result<Option<Versioned>, StoreFault> {

@@ -36,6 +36,13 @@ impl StoreFault {
         Self::without_source("the store has stopped")
     }
 
+    /// The store's file is gone, or another one lies in its place.
+    pub(super) fn replaced() -> Self {
+        Self::without_source(
+            "the store's file was removed or replaced under the running server; restart it",
+        )
+    }
+
     /// The store did not answer in time.
     pub(super) fn deadline(deadline: Duration) -> Self {
         Self::without_source(format!("the store did not answer within {deadline:?}"))

@@ -159,6 +159,12 @@ impl Store {
         })
     }
 
+    /// Whether there is a store already where [`Store::open`] would look for it.
+    pub fn is_there(config: &Config) -> bool {
+        let Config::Embedded { path } = config;
+        Embedded::is_there(path)
+    }
+
     /// Loads a record. Cancel safe.
     pub async fn load(&self, key: &str) -> Result<Option<Versioned>, StoreFault> {
         let Backend::Embedded(store) = &self.backend;

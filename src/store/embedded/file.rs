@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::store::OpenError;
@@ -36,6 +36,18 @@ pub(super) fn prepare(folder: &Path) -> Result<PathBuf, OpenError> {
         Err(error) => return Err(in_folder(error)),
     }
     Ok(path)
+}
+
+/// Which file lies at a path, whatever its name; `None` where there is none.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Whether there is a store in the folder, as far as that can be told: where it cannot, opening
+/// it will say why.
+pub(super) fn is_there(folder: &Path) -> bool {
+    folder.join(NAME).try_exists().unwrap_or(true)
 }
 
 /// Takes other users' access from the store's files, and from its folder if it holds nothing else.

@@ -29,13 +29,22 @@ pub(super) enum Job {
 }
 
 /// Works off reading operations until the queue's owner is dropped.
-pub(super) fn run(connection: &Connection, jobs: &Receiver<Job>) -> rusqlite::Result<()> {
+///
+/// Whether the file `is_replaced` is looked at as often as followers ask for events.
+pub(super) fn run(
+    connection: &Connection,
+    jobs: &Receiver<Job>,
+    is_replaced: impl Fn() -> bool,
+) -> rusqlite::Result<()> {
     let mut reader = Reader::new(connection)?;
     while let Ok(job) = jobs.recv() {
         // Nobody may be waiting any more; then the outcome is dropped.
         match job {
             Job::Load { key, answer } => {
                 let _ = answer.send(reader.load(&key).map_err(fault));
+            }
+            Job::EventsSince { answer, .. } if is_replaced() => {
+                let _ = answer.send(Err(StoreFault::replaced()));
             }
             Job::EventsSince { id, limit, answer } => {
                 let _ = answer.send(reader.events_since(id, limit).map_err(fault));

@@ -281,3 +281,21 @@ async fn a_broken_database_is_a_fault_and_not_a_missing_record() {
     // The rest goes on.
     store.events_since(u64::MAX, 1).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_file_that_lost_its_name_tells_of_no_events() {
+    let place = Folder::fresh();
+    let store = place.open();
+    commit(&store, vec![create("a", b"one")]).await;
+    assert!(store.events_since(0, 10).await.is_ok());
+    let folder = place.0.path().join("data");
+    fs::rename(&folder, place.0.path().join("elsewhere")).unwrap();
+    let fault = store.events_since(0, 10).await.unwrap_err();
+    assert!(fault.to_string().contains("removed or replaced"), "{fault}");
+    let other = try_open(&folder).unwrap();
+    assert!(
+        store.events_since(0, 10).await.is_err(),
+        "another store lies there"
+    );
+    drop(other);
+}
