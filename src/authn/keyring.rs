@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 pub use import::{ImportError, WrongLine};
 
 use crate::platform::Platform;
-use crate::rules::api_key::{self, Digest, Label, NotRotated, Pepper, Record, Secret};
+use crate::rules::api_key::{self, Digest, Label, NotRotated, Pepper, Record, Secret, Shape};
 use crate::rules::bucket::Rate;
 use crate::rules::feed::Change;
 use crate::rules::principal::Scopes;
@@ -80,6 +80,8 @@ impl fmt::Debug for Created {
 pub enum KeyringError {
     /// No key has this id.
     UnknownKey(Box<str>),
+    /// What was given for an id is a key itself.
+    KeyForId,
     /// The key cannot have a new secret.
     NotRotated(NotRotated),
     /// Others changed the same records again and again meanwhile.
@@ -93,7 +95,15 @@ pub enum KeyringError {
 impl fmt::Display for KeyringError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownKey(id) => write!(f, "no key has the id {id:?}"),
+            Self::UnknownKey(id) => {
+                write!(
+                    f,
+                    "no key has the id {id:?}; `gatelet keys list` shows the ids"
+                )
+            }
+            Self::KeyForId => {
+                f.write_str("that is a key and not its id; `gatelet keys list` shows the ids")
+            }
             Self::NotRotated(_) => f.write_str("the key cannot be rotated"),
             Self::Contended => f.write_str("others are changing the same key; try again"),
             Self::Entropy(_) => f.write_str("the machine gives no randomness"),
@@ -105,7 +115,7 @@ impl fmt::Display for KeyringError {
 impl std::error::Error for KeyringError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::UnknownKey(_) | Self::Contended => None,
+            Self::UnknownKey(_) | Self::KeyForId | Self::Contended => None,
             Self::NotRotated(source) => Some(source),
             Self::Entropy(source) => Some(source),
             Self::Store(source) => Some(source),
@@ -242,6 +252,9 @@ impl Keyring {
     }
 
     async fn existing(&self, id: &str) -> Result<(u64, Record), KeyringError> {
+        if api_key::shape(&self.prefix, id.as_bytes()) == Shape::Minted {
+            return Err(KeyringError::KeyForId);
+        }
         let loaded = self.load(id).await?;
         loaded.ok_or_else(|| KeyringError::UnknownKey(id.into()))
     }
@@ -278,7 +291,8 @@ impl Keyring {
             owner: owner.map(Into::into),
             scopes,
             created_at: whole_seconds(self.platform.clock.now()),
-            expires_at: expires_at.map(whole_seconds),
+            // Rounded up: a key works for as long as was said.
+            expires_at: expires_at.map(Timestamp::ceiled),
             revoked_at: None,
             rate_limit,
             secrets: vec![Secret {

@@ -139,6 +139,8 @@ pub fn run(
 enum Failure {
     /// The configuration names no store.
     NoStore,
+    /// There is no store yet, and the command is about keys that are there.
+    Nowhere(PathBuf),
     /// What was imported is wrong.
     Import { from: String, error: ImportError },
     /// Anything else.
@@ -155,7 +157,7 @@ impl Failure {
     fn status(&self) -> u8 {
         match self {
             Self::NoStore => WRONG,
-            Self::Import { .. } | Self::Other(_) => FAILED,
+            Self::Nowhere(_) | Self::Import { .. } | Self::Other(_) => FAILED,
         }
     }
 
@@ -164,6 +166,11 @@ impl Failure {
             Self::NoStore => writeln!(
                 err,
                 "error: the configuration has no [store], so there is nowhere to keep keys; add\n\n[store]\nkind = \"embedded\"\npath = \"gatelet-data\""
+            ),
+            Self::Nowhere(path) => writeln!(
+                err,
+                "there is no store in {}; if there should be one, run the command in the folder that the server runs in, or give store.path in full",
+                path.display()
             ),
             Self::Import {
                 from,
@@ -208,6 +215,21 @@ fn attempt(
         Command::Import { file } => Some(read(file, terminal.input)?),
         _ => None,
     };
+    if !Store::is_there(store) {
+        let store::Config::Embedded { path } = store;
+        let nowhere = Failure::Nowhere(std::path::absolute(path)?);
+        match &command {
+            Command::Create(_) | Command::Import { .. } => {}
+            Command::List { json } => {
+                nowhere.print(terminal.err)?;
+                output::list(terminal.out, &[], platform.clock.now(), *json)?;
+                return Ok(terminal.out.flush()?);
+            }
+            Command::Show { .. } | Command::Revoke { .. } | Command::Rotate { .. } => {
+                return Err(nowhere);
+            }
+        }
+    }
     let store = Store::open(store, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}))?;
     let keyring = Keyring::new(
         Arc::new(store),

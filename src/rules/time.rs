@@ -33,6 +33,12 @@ impl Timestamp {
         self.0 / 1_000_000_000
     }
 
+    /// This time, or the next whole second if it lies between two.
+    #[must_use]
+    pub const fn ceiled(self) -> Self {
+        Self::from_seconds(self.0.div_ceil(1_000_000_000))
+    }
+
     /// This time plus `duration`; saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

@@ -182,7 +182,8 @@ fn the_table_is_aligned_and_tells_states() {
     let empty = shell.keys(&["list"]);
     assert_eq!(empty.status, 0);
     assert!(empty.out.contains("keys create"), "{}", empty.out);
-    assert_eq!(shell.keys(&["list", "--json"]).json(), json!([]));
+    let empty = shell.keys(&["list", "--json"]);
+    assert_eq!((empty.status, empty.out.trim()), (0, "[]"));
 
     let new = |line: &[&str]| {
         let line = [&["create", "--json", "--name"], line].concat();
@@ -297,10 +298,14 @@ fn rotating_shows_a_new_secret_and_until_when_the_old_one_works() {
 #[test]
 fn an_unknown_id_fails_and_says_so() {
     let shell = Shell::new();
+    shell.keys(&["create", "--name", "a"]);
     for line in [["show", "key_x"], ["revoke", "key_x"], ["rotate", "key_x"]] {
         let Outcome { status, out, err } = shell.keys(&line);
         assert_eq!((status, out.as_str()), (1, ""), "{line:?}");
-        assert_eq!(err, "error: no key has the id \"key_x\"\n");
+        assert_eq!(
+            err,
+            "error: no key has the id \"key_x\"; `gatelet keys list` shows the ids\n"
+        );
     }
 }
 
@@ -365,6 +370,38 @@ fn an_import_without_its_file_leaves_no_store_behind() {
         missing.err
     );
     assert!(!shell.folder.path().join("data").exists());
+}
+
+#[test]
+fn what_is_about_keys_that_are_there_makes_no_store() {
+    let shell = Shell::new();
+    for line in [
+        &["list"][..],
+        &["show", "key_0"],
+        &["revoke", "key_0"],
+        &["rotate", "key_0"],
+    ] {
+        let outcome = shell.keys(line);
+        assert_eq!(outcome.status == 0, line == ["list"], "{line:?}");
+        assert!(
+            outcome.err.contains("there is no store in /"),
+            "{}",
+            outcome.err
+        );
+        assert!(outcome.err.contains("store.path"), "{}", outcome.err);
+    }
+    assert!(!shell.folder.path().join("data").exists());
+}
+
+#[test]
+fn a_key_given_for_an_id_is_not_repeated() {
+    let shell = Shell::new();
+    let key = shell.keys(&["create", "--name", "a", "--json"]).json()["key"].clone();
+    let key = key.as_str().unwrap();
+    let outcome = shell.keys(&["revoke", key]);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.err.contains("keys list"), "{}", outcome.err);
+    assert!(!outcome.err.contains(&key[..10]), "{}", outcome.err);
 }
 
 #[test]

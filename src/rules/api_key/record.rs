@@ -155,7 +155,13 @@ pub fn rotate(
     if record.expires_at.is_some_and(|end| end <= now) {
         return Err(NotRotated::Expired);
     }
-    let end = whole_seconds(now.plus(overlap));
+    // Rounded up: the present secret works for as long as was said.
+    let end = if overlap.is_zero() {
+        whole_seconds(now)
+    } else {
+        // The present secret works for as long as was said.
+        now.plus(overlap).ceiled()
+    };
     let mut secrets = vec![Secret {
         digest,
         until: None,
@@ -343,6 +349,14 @@ mod tests {
             Err(Refused::Expired)
         );
         assert_eq!(judge(&record, &digest(1), at(99_999)), Ok(()));
+    }
+
+    #[test]
+    fn an_overlap_is_never_shorter_than_was_said() {
+        let now = Timestamp::from_nanoseconds(10_000_700_000_000);
+        let overlap = Duration::from_millis(500);
+        let record = rotate(&record(), digest(1), overlap, now).unwrap().record;
+        assert_eq!(record.good_until(&digest(0)), Some(at(10_002)));
     }
 
     #[test]
