@@ -3,6 +3,7 @@
 //! Both forms are ASCII without control characters but the newline at the end, whatever a caller
 //! sent: nobody forges a line or a field, or speaks to the terminal that shows it.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,10 +11,14 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri};
 
+use crate::rules::api_key::{Shape, shape};
 use crate::rules::time::Timestamp;
 
 /// The longest path that is logged whole, in bytes: waiting lines are bounded in size as in number.
 const PATH_LIMIT: usize = 2_048;
+
+/// A shorter path holds no minted key: `_`, 43 characters of it and 6 of its checksum.
+const SHORTEST_MINTED: usize = 50;
 
 /// What is logged of a request. Filling it copies at most the path.
 #[derive(Clone, Debug)]
@@ -56,7 +61,7 @@ pub struct LoggedPath(Box<str>);
 
 impl From<&Uri> for LoggedPath {
     fn from(uri: &Uri) -> Self {
-        let path = uri.path();
+        let path = &*without_keys(uri.path());
         if path.len() <= PATH_LIMIT {
             return Self(path.into());
         }
@@ -66,6 +71,23 @@ impl From<&Uri> for LoggedPath {
         }
         Self(format!("{}…", &path[..cut]).into())
     }
+}
+
+/// The path without the minted keys that someone put into it.
+fn without_keys(path: &str) -> Cow<'_, str> {
+    let mut masked = Cow::Borrowed(path);
+    if path.len() < SHORTEST_MINTED {
+        return masked;
+    }
+    for word in path.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+    {
+        if let Some((prefix, _)) = word.rsplit_once('_')
+            && shape(prefix, word.as_bytes()) == Shape::Minted
+        {
+            masked = Cow::Owned(masked.replace(word, &format!("{prefix}_…")));
+        }
+    }
+    masked
 }
 
 /// A field's value, before it has a form.
@@ -221,6 +243,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rules::api_key::mint;
 
     fn written(line: &Line, text: bool) -> String {
         let mut out = Vec::new();
@@ -298,6 +321,12 @@ mod tests {
     #[test]
     fn a_path_is_without_its_query_and_never_very_long() {
         let path = |uri: &str| LoggedPath::from(&uri.parse::<Uri>().unwrap()).0;
+        let key = mint("gk", &[7; 32]);
+        assert_eq!(&*path(&format!("/guarded/{}/x", &*key)), "/guarded/gk_…/x");
+        assert_eq!(
+            &*path(&format!("/guarded/{}0", &*key)),
+            format!("/guarded/{}0", &*key)
+        );
         assert_eq!(&*path("/a%20b?token=secret"), "/a%20b");
         assert_eq!(&*path("http://example.com?token=secret"), "/");
         let long = format!("/{}", "x".repeat(3_000));
