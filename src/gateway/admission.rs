@@ -139,9 +139,9 @@ impl Gate<'_> {
     /// Finds out whose a bearer is.
     ///
     /// Beside a key that was `shown` in a header, it may only be foreign. One of the minted shape
-    /// is gatelet's whatever it is worth, and is looked up only where a key is listed. One that
-    /// the route is satisfied without is the API's own, until it is found out to be a key: nobody
-    /// is charged for it.
+    /// is gatelet's whatever it is worth, and is looked up only where a key is listed. On a
+    /// route that asks for no key, or beside a good one, another bearer is the API's own until it is
+    /// found out to be a key: nobody is charged for it.
     async fn recognise(
         &self,
         bearer: &[u8],
@@ -151,16 +151,18 @@ impl Gate<'_> {
         if !self.keys.read_bearer() {
             return Ok(Bearer::Foreign { counted: false });
         }
+        let listed = policy.listed().contains(Kind::ApiKey);
         if self.keys.is_minted(bearer) {
             if !matches!(shown, Shown::Nothing) {
                 return Err(Reject::CredentialAmbiguous(Kind::ApiKey).into());
             }
-            if !policy.listed().contains(Kind::ApiKey) {
+            if !listed {
                 return Ok(Bearer::Unsure(Reject::ApiKeyInvalid.into()));
             }
             return self.genuine(bearer).await.map(Bearer::Key);
         }
-        let needless = policy.is_open() || matches!(shown, Shown::Judged(Ok(_)));
+        let proven = matches!(shown, Shown::Judged(Ok(key)) if key.judge(self.wall).is_ok());
+        let needless = proven || (policy.is_open() && !listed);
         let charged = (!needless).then_some(self.caller.address);
         match self.seek(bearer, charged).await {
             Ok(Sought::Genuine(key)) => Ok(Bearer::Key(key)),

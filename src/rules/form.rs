@@ -22,8 +22,6 @@ pub enum Line {
     ContentLength,
     /// `Content-Type`.
     ContentType,
-    /// `Origin`.
-    Origin,
     /// `TE`.
     Te,
     /// `Trailer`.
@@ -42,7 +40,6 @@ impl Lines {
                 "authorization" => Line::Authorization,
                 "content-length" => Line::ContentLength,
                 "content-type" => Line::ContentType,
-                "origin" => Line::Origin,
                 "te" => Line::Te,
                 "trailer" => Line::Trailer,
                 "transfer-encoding" => Line::TransferEncoding,
@@ -83,9 +80,7 @@ pub fn judge<'a>(
         return malformed("the method is not proxied");
     }
     let host = judge_host(uri, version, headers)?;
-    if version <= Version::HTTP_11 {
-        judge_framing(version, headers, lines)?;
-    }
+    judge_framing(version, headers, lines)?;
     let path = uri.path();
     if !path.starts_with('/') {
         return malformed("the target is not a path");

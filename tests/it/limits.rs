@@ -253,3 +253,74 @@ fn open_files_are_as_many_as_the_machine_grants() {
     let columns: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(columns[0], columns[1], "soft and hard: {line}");
 }
+
+/// Bytes of a body are no beginning of a head.
+#[test]
+fn a_connection_rests_after_a_body_as_long_as_after_none() {
+    let upstream = Upstream::echo();
+    let world = World::start(
+        &upstream,
+        &format!("{ROUTES}\n[limits]\nidle_timeout = \"20s\"\nhead_timeout = \"1s\"\n"),
+    );
+    let mut client = world.connect();
+    client.send("POST /open HTTP/1.1\r\nhost: api.test\r\ncontent-length: 4\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(client.send("body").response().status, 200);
+    assert!(!client.closes_within(Duration::from_secs(3)), "it rests");
+    assert_eq!(
+        client.send(request("GET", "/open", &[])).response().status,
+        200
+    );
+    world.metric_becomes(
+        "gatelet_connection_errors_total",
+        &[("reason", "head_timeout")],
+        0.0,
+    );
+}
+
+/// A key that is good no more makes no guess free.
+#[test]
+fn a_revoked_key_beside_them_makes_guesses_no_cheaper() {
+    let upstream = Upstream::echo();
+    let world = World::start(
+        &upstream,
+        &format!("{ROUTES}\n[limits]\nfailed_authentications = \"5/s\"\n"),
+    );
+    let (id, key) = world.create_key("revoked", &[]);
+    world.revoke_key(&id);
+    world.within_a_second("/guarded", &key, 401);
+    let guesses: Vec<u16> = (0..40)
+        .map(|n| {
+            let guess = format!("Bearer a-guess-of-twenty-characters-{n}");
+            let headers = [("authorization", &*guess), ("x-api-key", &*key)];
+            world.get("/guarded", &headers).status
+        })
+        .collect();
+    assert!(guesses.contains(&429), "{guesses:?}");
+}
+
+/// Where a key may be shown, a guess tells a key from none.
+#[test]
+fn guesses_on_an_optional_route_are_bounded() {
+    let upstream = Upstream::echo();
+    let world = World::start(
+        &upstream,
+        &format!(
+            "{ROUTES}\n[[routes]]\nprefix = \"/feed\"\nrequire = {{ optional = [\"api_key\"] }}\n[limits]\nfailed_authentications = \"5/s\"\n"
+        ),
+    );
+    let guesses: Vec<u16> = (0..40)
+        .map(|n| {
+            let guess = format!("Bearer a-guess-of-twenty-characters-{n}");
+            world.get("/feed", &[("authorization", &guess)]).status
+        })
+        .collect();
+    let right = format!("Bearer {KEY}");
+    upstream.take();
+    world.get("/feed", &[("authorization", &right)]);
+    let told = upstream
+        .received()
+        .iter()
+        .any(|r| r.headers.has("x-auth-subject"));
+    assert!(guesses.contains(&429), "told: {told}; {guesses:?}");
+}
