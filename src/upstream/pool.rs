@@ -10,7 +10,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, timeout};
 
 use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
@@ -261,12 +261,11 @@ impl Lease {
 ///
 /// A caller that opens no window would hold the connection for ever, and nothing of its own is
 /// polled meanwhile that could notice. A task beside the connection's, so that it costs requests
-/// nothing; it ends within a look of the connection.
-async fn close_when_stalled(reader: Arc<Pace>, driven: JoinHandle<()>) {
+/// nothing; it ends with the connection.
+async fn close_when_stalled(reader: Arc<Pace>, mut driven: JoinHandle<()>) {
     let mut held = None;
     let mut looks = 0;
-    while !driven.is_finished() {
-        tokio::time::sleep(STALLED / LOOKS).await;
+    while timeout(STALLED / LOOKS, &mut driven).await.is_err() {
         let holds = reader.held();
         looks = if holds.is_some() && holds == held {
             looks + 1
