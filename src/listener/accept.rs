@@ -12,6 +12,9 @@ use crate::platform::spare_congestion_control;
 /// How many connections the kernel may hold for us.
 const BACKLOG: i32 = 4096;
 
+/// How long a caller may take nothing of what was sent to it; Linux alone can be told.
+const UNREAD: Duration = Duration::from_secs(60);
+
 /// How long to wait when the process is out of file descriptors or memory.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -96,11 +99,22 @@ pub async fn accept(
 fn hand(worker: &Worker, stream: TcpStream, remote: SocketAddr) {
     let prepared = stream
         .set_nodelay(true)
+        .and_then(|()| bound_unread(&stream))
         .and_then(|()| worker.hand(stream, remote));
     if let Err(error) = prepared {
         // The caller left while it was being accepted, or we are on our way out.
         tracing::debug!(%error, "handing over a connection failed");
     }
+}
+
+#[cfg(target_os = "linux")]
+fn bound_unread(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound_unread(_: &TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 /// Answers without reading: a few bytes always fit a new socket's buffer.

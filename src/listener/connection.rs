@@ -17,6 +17,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use crate::listener::io::{Activity, Watched};
@@ -217,7 +218,8 @@ where
                 close(&mut connection);
             }
         }
-        let mut moved = pin!(follower.changed());
+        // Polled once, it must have the waker: a task out of its budget would be told to come back.
+        let mut moved = pin!(unconstrained(follower.changed()));
         let mut waits = false;
         let over = poll_fn(|cx| {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -227,8 +229,10 @@ where
             if deadlines.poll_passed(cx).is_ready() {
                 return Poll::Ready(Some(None));
             }
-            // From its first poll on it has this task's waker.
-            if waits && stages.current() == seen {
+            // From its first poll on it has this task's waker, until it is woken: and nobody is before
+            // the stage moves. Once it has moved, a wake-up may be the last move's, come late, and
+            // the next one's finds nobody unless this is polled again.
+            if waits && seen == Stage::Serving && stages.current() == seen {
                 return Poll::Pending;
             }
             waits = true;
@@ -304,7 +308,9 @@ impl Deadlines {
             if self.waits && !self.timer.is_elapsed() {
                 return Poll::Pending;
             }
-            self.waits = self.timer.as_mut().poll(cx).is_pending();
+            // As with the drain: out of its budget, the timer would wait for nothing.
+            let timer = Pin::new(&mut unconstrained(self.timer.as_mut())).poll(cx);
+            self.waits = timer.is_pending();
             if self.waits {
                 return Poll::Pending;
             }
@@ -324,7 +330,9 @@ impl Deadlines {
     /// When the present stillness has lasted too long, if that is known; `None` while a request
     /// is in flight. The beginning of a rest is only noted with a `now` at hand.
     fn passes(&mut self, now: Option<Monotonic>) -> Option<Monotonic> {
-        if self.activity.in_flight.load(Ordering::Relaxed) != 0 {
+        if self.activity.in_flight.load(Ordering::Relaxed) != 0
+            || self.activity.blocked.load(Ordering::Relaxed)
+        {
             self.still = None;
             return None;
         }
@@ -375,7 +383,9 @@ impl<V: Service> Caller<V> {
         let is_http1 = request.version() <= Version::HTTP_11;
         // Only what can be upgraded has any, and few requests do.
         if !request.extensions().is_empty() {
-            request.extensions_mut().insert(self.hold.clone());
+            // A tunnel over HTTP/2 is in flight when its answer has long been written.
+            let tunnel = (self.hold.clone(), in_flight.again());
+            request.extensions_mut().insert(Hold::new(tunnel));
         }
         let mut response = self.service.call(&self.peer, began, request).await;
         if !response.headers().contains_key(header::DATE) {
@@ -413,10 +423,19 @@ impl InFlight {
         activity.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(activity)
     }
+
+    /// The same request, in flight until both have ended.
+    fn again(&self) -> Self {
+        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        // What arrived meanwhile was its body: with it answered, the connection rests. The rest of
+        // a next head, if it began there, counts from its next byte on.
+        self.0.arrived.store(false, Ordering::Relaxed);
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Activity {
     pub(super) in_flight: AtomicU32,
     /// Requests taken up so far.
     pub(super) requests: AtomicU32,
+    /// The caller has yet to take what is being written: no rest, even if all is answered.
+    pub(super) blocked: AtomicBool,
 }
 
 /// A socket whose arrivals are noted.
@@ -41,6 +43,11 @@ impl<S> Watched<S> {
             prefix,
             activity,
         }
+    }
+
+    fn wrote<T>(&self, polled: &Poll<T>) {
+        let blocked = polled.is_pending();
+        self.activity.blocked.store(blocked, Ordering::Relaxed);
     }
 }
 
@@ -71,7 +78,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(&polled);
+        polled
     }
 
     fn poll_write_vectored(
@@ -79,7 +88,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        poll_write_gathered(Pin::new(&mut self.stream), cx, slices)
+        let polled = poll_write_gathered(Pin::new(&mut self.stream), cx, slices);
+        self.wrote(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

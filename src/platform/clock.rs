@@ -85,15 +85,16 @@ impl Clock for SystemClock {
     fn wall(&self, now: Monotonic) -> Timestamp {
         let now = Timestamp::EPOCH.plus(now.0).nanoseconds();
         // Two threads may read at once, and one may see the other's halves mixed: each is right
-        // to within what the clock stepped in a millisecond.
-        if now.wrapping_sub(self.read.load(Ordering::Relaxed)) < CARRIED {
+        // to within what the clock stepped in a millisecond. The epoch is never older than the time
+        // of its reading: at the start it is 1970, when nothing had expired.
+        if now.wrapping_sub(self.read.load(Ordering::Acquire)) < CARRIED {
             let epoch = self.epoch.load(Ordering::Relaxed);
             return Timestamp::from_nanoseconds(epoch.saturating_add(now));
         }
         let wall = self.now();
         let epoch = wall.nanoseconds().saturating_sub(now);
         self.epoch.store(epoch, Ordering::Relaxed);
-        self.read.store(now, Ordering::Relaxed);
+        self.read.store(now, Ordering::Release);
         wall
     }
 

@@ -313,3 +313,35 @@ fn tunnels_are_connections_like_any_other() {
     assert_eq!(status, 503);
     drop(tunnels);
 }
+
+/// The idle timeout is for connections at rest, "never inside a stream".
+#[test]
+fn a_tunnel_over_http2_outlives_the_idle_timeout() {
+    let upstream = tunnels_and_streams();
+    let world = World::start(
+        &upstream,
+        &format!("{ROUTES}\n[limits]\nidle_timeout = \"1s\"\n"),
+    );
+    let mut h2 = H2::connect(world.proxy());
+    assert_eq!(h2.get("/guarded", &[]).status, 401);
+    let connect = Request::builder()
+        .method(Method::CONNECT)
+        .uri("http://api.test/guarded/ws")
+        .extension(Protocol::from_static("websocket"))
+        .header("x-api-key", KEY)
+        .body(empty())
+        .unwrap();
+    h2.with(async |sender| {
+        let response = sender.send_request(connect).await.unwrap();
+        let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        for _ in 0..5 {
+            tunnel.write_all(b"still\n").await.unwrap();
+            let mut echoed = [0; 6];
+            tunnel
+                .read_exact(&mut echoed)
+                .await
+                .expect("the tunnel is open");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+}
