@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::upstream::body::{Ending, Inbound};
+use crate::upstream::response::Broken;
 
 use super::exchange::Exchange;
 
@@ -34,7 +35,7 @@ enum Kind {
 #[derive(Debug)]
 pub enum Cut {
     /// The upstream broke off.
-    Upstream(hyper::Error),
+    Upstream(Broken),
     /// The caller's credential expired or was revoked.
     Ended,
 }

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::BytesMut;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+use crate::upstream::request::Head;
+
+/// The name of the header that lists the addresses a request came through.
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The name of the header that carries a request's id both ways.
@@ -30,6 +32,13 @@ pub(super) struct Caller {
     pub(super) address: IpAddr,
     /// The peer's forwarding headers are believed.
     pub(super) through_trusted: bool,
+}
+
+/// What is known of how a request was forwarded to here.
+pub(super) struct Forwarded<'a> {
+    /// The caller's lines, where they are believed.
+    pub(super) headers: Option<&'a HeaderMap>,
+    pub(super) host: Option<&'a HeaderValue>,
 }
 
 impl Peer {
@@ -74,31 +83,29 @@ impl Peer {
         }
     }
 
-    /// Writes the forwarding headers; incoming ones that are not believed are gone by now.
-    pub(super) fn write_forwarded(&self, headers: &mut HeaderMap, through_trusted: bool) {
-        let chain = through_trusted.then(|| self.appended(headers)).flatten();
-        let chain = chain.unwrap_or_else(|| self.address_value.clone());
-        headers.insert(X_FORWARDED_FOR, chain);
-        if !through_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    /// Writes the forwarding headers that the caller's do not say.
+    pub(super) fn write_forwarded(&self, head: &mut Head, forwarded: &Forwarded<'_>) {
+        let believed = |name| {
+            forwarded
+                .headers
+                .is_some_and(|headers| headers.contains_key(name))
+        };
+        if let Some(headers) = forwarded.headers {
+            // As one line: some readers look at the first line alone.
+            let lines = headers.get_all(X_FORWARDED_FOR).iter();
+            let chain = lines.chain([&self.address_value]);
+            head.joined(&X_FORWARDED_FOR, ", ", chain);
+        } else {
+            head.line(&X_FORWARDED_FOR, &self.address_value);
         }
-        if (!through_trusted || !headers.contains_key(X_FORWARDED_HOST))
-            && let Some(host) = headers.get(header::HOST).cloned()
+        if !believed(X_FORWARDED_PROTO) {
+            head.line(&X_FORWARDED_PROTO, &HeaderValue::from_static("http"));
+        }
+        if let Some(host) = forwarded.host
+            && !believed(X_FORWARDED_HOST)
         {
-            headers.insert(X_FORWARDED_HOST, host);
+            head.line(&X_FORWARDED_HOST, host);
         }
-    }
-
-    /// The chain of `X-Forwarded-For` with this peer at its end, as one line: some readers look
-    /// at the first line alone.
-    fn appended(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let mut chain = BytesMut::new();
-        for line in headers.get_all(X_FORWARDED_FOR) {
-            chain.extend_from_slice(line.as_bytes());
-            chain.extend_from_slice(b", ");
-        }
-        chain.extend_from_slice(self.address_value.as_bytes());
-        HeaderValue::from_maybe_shared(chain.freeze()).ok()
     }
 }
 

@@ -1,20 +1,18 @@
 //! Step 8 of a request's life: the head that the upstream sees.
 
-use bytes::BytesMut;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Uri, Version, request};
+use http::{Method, request};
 
 use crate::rules::credential::Kind;
 use crate::rules::form::{Line, Lines};
 use crate::rules::headers::{self, Scrub};
+use crate::upstream::request::Head;
+use crate::upstream::tunnel::Upgrade;
 
 use super::admission::Entrant;
-use super::peer::{Caller, Peer, X_REQUEST_ID};
+use super::peer::{Caller, Forwarded, Peer, X_FORWARDED_FOR, X_REQUEST_ID};
 use super::snapshot::{Identity, Route, Snapshot};
-
-/// How many lines are written to an ordinary head.
-const WRITTEN: usize = 9;
 
 /// What is written, besides what the request says itself.
 pub(super) struct Rewrite<'a> {
@@ -27,63 +25,79 @@ pub(super) struct Rewrite<'a> {
     pub(super) host: Option<HeaderValue>,
     /// A browser's question on behalf of nobody: no credential of any kind goes with it.
     pub(super) bare: bool,
+    pub(super) upgrade: Option<Upgrade>,
     pub(super) lines: Lines,
 }
 
 impl Rewrite<'_> {
-    /// Turns a caller's head into the upstream's.
-    pub(super) fn apply(self, parts: &mut request::Parts, entrant: &Entrant, has_body: bool) {
+    /// The upstream's head, made of a caller's.
+    pub(super) fn head(&self, parts: &request::Parts, entrant: &Entrant) -> Head {
+        let method = match self.upgrade {
+            // A WebSocket is a GET in HTTP/1.1 (RFC 8441 §5).
+            Some(_) => &Method::GET,
+            None => &parts.method,
+        };
+        let target = parts.uri.path_and_query();
+        // The target that an origin server expects (RFC 9112 §3.2.1).
+        let mut head = Head::new(method, target.map_or("/", PathAndQuery::as_str));
+        let host = self.pass(&mut head, &parts.headers, entrant);
+        if self.lines.has(Line::Cookie) && !self.bare {
+            // HTTP/2 splits a Cookie into crumbs; HTTP/1.1 has one line (RFC 9113 §8.2.3).
+            let mut cookies = self.snapshot.headers.cookies(&parts.headers).peekable();
+            if cookies.peek().is_some() {
+                head.joined(&header::COOKIE, "; ", cookies);
+            }
+        }
         let trailers = self.lines.has(Line::Te) && headers::accepts_trailers(&parts.headers);
+        if trailers && self.upgrade.is_none() {
+            head.line(&header::TE, &HeaderValue::from_static("trailers"));
+            head.line(&header::CONNECTION, &HeaderValue::from_static("te"));
+        }
+        let forwarded = Forwarded {
+            headers: self.caller.through_trusted.then_some(&parts.headers),
+            host,
+        };
+        self.peer.write_forwarded(&mut head, &forwarded);
+        head.line(&X_REQUEST_ID, self.request_id);
+        if !self.bare {
+            write_identity(&self.snapshot.identity, &mut head, entrant);
+        }
+        head
+    }
+
+    /// Writes what passes as it came; returns the host.
+    fn pass<'h>(
+        &'h self,
+        head: &mut Head,
+        headers: &'h HeaderMap,
+        entrant: &Entrant,
+    ) -> Option<&'h HeaderValue> {
         let scrub = Scrub {
             trusted_peer: self.caller.through_trusted,
             keep_api_key: !self.bare && self.route.config.forward.contains(Kind::ApiKey),
             take_authorization: self.bare || entrant.take_authorization,
         };
-        self.snapshot
-            .headers
-            .scrub_request(&mut parts.headers, scrub);
-        if self.bare {
-            parts.headers.remove(header::COOKIE);
+        let mut host = self.host.as_ref();
+        if let Some(host) = host {
+            head.line(&header::HOST, host);
         }
-        if parts.version == Version::HTTP_2 {
-            join_cookies(&mut parts.headers);
+        for (name, value) in self.snapshot.headers.passing(headers, self.lines, scrub) {
+            if *name == header::HOST {
+                if host.is_some() {
+                    continue;
+                }
+                host = Some(value);
+            }
+            let is_framing = *name == header::CONTENT_LENGTH;
+            // No body goes with it, so that nothing may announce one.
+            let announces = *name == header::TRAILER && self.upgrade.is_some();
+            let is_rewritten =
+                self.caller.through_trusted && (*name == X_REQUEST_ID || *name == X_FORWARDED_FOR);
+            if !is_framing && !announces && !is_rewritten {
+                head.line(name, value);
+            }
         }
-        parts.version = Version::HTTP_11;
-        // Room for all that is written, made once.
-        parts.headers.reserve(WRITTEN);
-        if let Some(host) = self.host {
-            parts.headers.insert(header::HOST, host);
-        }
-        if trailers {
-            parts
-                .headers
-                .insert(header::TE, HeaderValue::from_static("trailers"));
-            parts
-                .headers
-                .insert(header::CONNECTION, HeaderValue::from_static("te"));
-        }
-        // Trailers announced over HTTP/2 need chunks in HTTP/1.1, whatever length is declared.
-        if has_body && (self.lines.has(Line::Trailer) || !self.lines.has(Line::ContentLength)) {
-            parts.headers.remove(header::CONTENT_LENGTH);
-            // Said here, because the HTTP library expects no body of some methods.
-            parts.headers.insert(
-                header::TRANSFER_ENCODING,
-                HeaderValue::from_static("chunked"),
-            );
-        }
-        if has_body && let Some(length) = declared_length(&parts.headers) {
-            // One line, as a number is written, whatever stood there.
-            parts
-                .headers
-                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        self.peer
-            .write_forwarded(&mut parts.headers, self.caller.through_trusted);
-        parts.headers.insert(X_REQUEST_ID, self.request_id.clone());
-        if !self.bare {
-            write_identity(&self.snapshot.identity, &mut parts.headers, entrant);
-        }
-        make_origin_form(&mut parts.uri);
+        host
     }
 }
 
@@ -93,49 +107,16 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     length.to_str().ok()?.parse().ok()
 }
 
-fn write_identity(names: &Identity, headers: &mut HeaderMap, entrant: &Entrant) {
+fn write_identity(names: &Identity, head: &mut Head, entrant: &Entrant) {
     let Some(key) = &entrant.key else { return };
-    let mut write = |name: &HeaderName, value: &HeaderValue| {
-        headers.insert(name.clone(), value.clone());
-    };
-    write(&names.subject, &key.subject_value);
-    write(
-        &names.methods,
-        &HeaderValue::from_static(Kind::ApiKey.name()),
-    );
-    write(&names.key_id, &key.id_value);
+    head.line(&names.subject, &key.subject_value);
+    let methods = HeaderValue::from_static(Kind::ApiKey.name());
+    head.line(&names.methods, &methods);
+    head.line(&names.key_id, &key.id_value);
     if let Some(owner) = &key.owner_value {
-        write(&names.key_owner, owner);
+        head.line(&names.key_owner, owner);
     }
     if let Some(scopes) = &key.scopes_value {
-        write(&names.scopes, scopes);
+        head.line(&names.scopes, scopes);
     }
-}
-
-/// HTTP/2 splits a Cookie into crumbs; HTTP/1.1 has one line (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
-        return;
-    };
-    let mut joined = BytesMut::from(first.as_bytes());
-    for crumb in std::iter::once(second).chain(crumbs) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(crumb.as_bytes());
-    }
-    if let Ok(joined) = HeaderValue::from_maybe_shared(joined.freeze()) {
-        headers.insert(header::COOKIE, joined);
-    }
-}
-
-/// The target that an origin server expects: path and query as they came (RFC 9112 §3.2.1).
-fn make_origin_form(uri: &mut Uri) {
-    if uri.authority().is_none() {
-        return;
-    }
-    let target = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    *uri = Uri::from(target);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -28,7 +28,7 @@ use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::upstream::body::{CutShort, Ending, Inbound, Outbound};
 use crate::upstream::forward::{Failure, forward};
 use crate::upstream::pool::Place;
-use crate::upstream::tunnel::{self, Upgrade};
+use crate::upstream::tunnel::{self, Upgrade, UpstreamEnd};
 
 use super::admission::{Entrant, Gate};
 use super::body::AnswerBody;
@@ -238,8 +238,7 @@ impl<'a> Walk<'a> {
                 Some(self.core.ending(Arc::clone(key)))
             }),
         };
-        self.exchange.metered(meter.clone());
-        Rewrite {
+        let rewrite = Rewrite {
             snapshot: self.snapshot,
             route,
             peer: self.peer,
@@ -247,22 +246,35 @@ impl<'a> Walk<'a> {
             request_id: self.exchange.request_id(),
             host: destination.host,
             bare: destination.bare,
+            upgrade: self.upgrade,
             lines: self.lines,
-        }
-        .apply(&mut parts, &entrant, meter.is_some());
+        };
+        let mut head = rewrite.head(&parts, &entrant);
+        let request = match (&meter, self.upgrade) {
+            (_, Some(upgrade)) => {
+                upgrade
+                    .write(&mut head, || self.websocket_key())
+                    .map_err(|_| Fault::Overloaded)?;
+                head.without_body(false)
+            }
+            (None, None) => head.without_body(self.lines.has(Line::ContentLength)),
+            (Some(_), None) => {
+                // Trailers announced over HTTP/2 need chunks in HTTP/1.1, whatever length is declared.
+                let length = (!self.lines.has(Line::Trailer))
+                    .then(|| declared_length(&parts.headers))
+                    .flatten();
+                head.with_body(outbound, length)
+            }
+        };
+        drop(parts);
+        self.exchange.metered(meter.clone());
         self.exchange.allowed(entrant.key);
-        if let Some(upgrade) = self.upgrade {
-            parts.method = Method::GET;
-            upgrade
-                .write(&mut parts.headers, || self.websocket_key())
-                .map_err(|_| Fault::Overloaded)?;
-        }
         let clock = &self.core.platform.clock;
         let sent = clock.monotonic();
         let answer = forward(
             &entrant.admitted,
             &route.pool,
-            Request::from_parts(parts, outbound),
+            request,
             sent,
             route.response_timeout,
             meter.as_deref(),
@@ -271,20 +283,24 @@ impl<'a> Walk<'a> {
         let waited = clock.monotonic().since(sent);
         self.exchange.waited(sent, waited);
         route.upstream.shard(self.core.worker).duration(waited);
-        let mut response = answer.map_err(|failure| refusal_of(&failure, route))?;
+        let response = answer.map_err(|failure| refusal_of(&failure, route))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(upgrade), Some(callers_end)) = (self.upgrade, callers_end) else {
+            let (head, body) = response.into_parts();
+            let (Some(upgrade), Some(callers_end), Some(upstreams_end)) =
+                (self.upgrade, callers_end, body.into_tunnel())
+            else {
                 tracing::warn!(upstream = %route.pool.config().name, "answered with an upgrade that was not asked for");
                 return Err(Fault::UpstreamProtocol.into());
             };
             let tunnel = Tunnel {
                 upgrade,
                 callers_end,
+                upstreams_end,
                 hold,
                 place: route.pool.occupy(),
                 ending: self.exchange.ending(),
             };
-            return Ok(Answer::Own(self.open_tunnel(tunnel, &mut response)));
+            return Ok(Answer::Own(self.open_tunnel(tunnel, head.headers)));
         }
         if self.upgrade == Some(Upgrade::Http2) && response.status().is_success() {
             // To a CONNECT any 2xx says that the tunnel is open, and there is none.
@@ -427,11 +443,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Accepts the upstream's 101 and lets bytes pass until either side or the credential ends.
-    fn open_tunnel(&self, tunnel: Tunnel, response: &mut Response<Inbound>) -> Response<Bytes> {
-        let upstreams_end = hyper::upgrade::on(&mut *response);
+    fn open_tunnel(&self, tunnel: Tunnel, mut headers: HeaderMap) -> Response<Bytes> {
         let Tunnel {
             upgrade,
             callers_end,
+            upstreams_end,
             hold,
             place,
             ending,
@@ -454,13 +470,12 @@ impl<'a> Walk<'a> {
             }
             drop((place, hold));
         });
+        self.snapshot.headers.scrub_response(&mut headers);
+        let mut status = StatusCode::SWITCHING_PROTOCOLS;
+        upgrade.accept(&mut status, &mut headers);
         let mut answer = Response::new(Bytes::new());
-        *answer.status_mut() = response.status();
-        *answer.headers_mut() = std::mem::take(response.headers_mut());
-        self.snapshot.headers.scrub_response(answer.headers_mut());
-        let mut status = answer.status();
-        upgrade.accept(&mut status, answer.headers_mut());
         *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
         answer
     }
 
@@ -497,6 +512,7 @@ impl<'a> Walk<'a> {
 struct Tunnel {
     upgrade: Upgrade,
     callers_end: OnUpgrade,
+    upstreams_end: UpstreamEnd,
     /// The caller's connection, for the count and the drain.
     hold: Option<Hold>,
     /// The upstream's connection, for its pool.

@@ -18,10 +18,14 @@ pub struct Lines(u16);
 pub enum Line {
     /// `Authorization`.
     Authorization,
+    /// `Connection`.
+    Connection,
     /// `Content-Length`.
     ContentLength,
     /// `Content-Type`.
     ContentType,
+    /// `Cookie`.
+    Cookie,
     /// `TE`.
     Te,
     /// `Trailer`.
@@ -38,8 +42,10 @@ impl Lines {
         headers.keys().fold(Self::default(), |lines, name| {
             let line = match name.as_str() {
                 "authorization" => Line::Authorization,
+                "connection" => Line::Connection,
                 "content-length" => Line::ContentLength,
                 "content-type" => Line::ContentType,
+                "cookie" => Line::Cookie,
                 "te" => Line::Te,
                 "trailer" => Line::Trailer,
                 "transfer-encoding" => Line::TransferEncoding,

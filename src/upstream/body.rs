@@ -9,13 +9,23 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::platform::Monotonic;
 use crate::rules::headers::{self, HeaderRules};
+use crate::upstream::connection::Answer;
 use crate::upstream::pool::Lease;
+use crate::upstream::response::{Broken, Framing, Piece};
+use crate::upstream::tunnel::UpstreamEnd;
+
+/// How much of an answer's body is read at once, at first.
+const STEP: usize = 8 * 1024;
+
+/// How much of it is read at once where as much is there.
+const LARGEST_STEP: usize = 64 * 1024;
 
 /// Ends when the caller may no longer send or receive.
 pub type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -214,7 +224,16 @@ impl Body for Outbound {
 
 /// An answer's body on its way back, and the connection that it comes on.
 pub struct Inbound {
-    incoming: Incoming,
+    framing: Framing,
+    /// What was read and is not yet passed on.
+    read: Bytes,
+    /// Where more is read to.
+    room: BytesMut,
+    /// How much is read at once.
+    step: usize,
+    /// The connection can carry another request.
+    persists: bool,
+    rests: bool,
     lease: Option<Lease>,
 }
 
@@ -245,60 +264,114 @@ impl Pace {
 }
 
 impl Inbound {
-    /// `lease` is `None` where the connection is a tunnel's from here on.
-    pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
-        if let Some(lease) = &lease {
-            lease.reader().holds();
-        }
-        Self { incoming, lease }
+    /// An answer that came on `lease`.
+    pub(super) fn of(answer: Answer, lease: Lease) -> Response<Self> {
+        lease.reader().holds();
+        let body = Self {
+            framing: answer.framing,
+            read: answer.read,
+            room: BytesMut::new(),
+            step: STEP,
+            persists: answer.persists,
+            rests: answer.rests,
+            lease: Some(lease),
+        };
+        answer.response.map(|()| body)
     }
 
     /// Gives the connection back: the body was read whole, `now`.
     ///
     /// Without this the connection is closed when the body is dropped.
     pub fn settle(&mut self, now: Monotonic) {
-        if let Some(lease) = self.lease.take() {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        lease.reader().waits();
+        // What is left over answers nothing that was asked.
+        if self.persists && self.read.is_empty() {
+            lease.give_back(self.rests, now);
+        }
+    }
+
+    /// The connection, after the answer upgraded it.
+    pub fn into_tunnel(mut self) -> Option<UpstreamEnd> {
+        let socket = self.lease.take()?.into_socket()?;
+        Some(UpstreamEnd::new(std::mem::take(&mut self.read), socket))
+    }
+
+    /// Reads more behind what is there; false at the end of the connection.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Broken>> {
+        let Some(lease) = &self.lease else {
+            return Poll::Ready(Err(Broken::Closed));
+        };
+        self.room.reserve(self.step);
+        let Poll::Ready(count) = lease.poll_read(cx, &mut self.room) else {
             lease.reader().waits();
-            lease.give_back(now);
+            return Poll::Pending;
+        };
+        let count = count.map_err(Broken::Io)?;
+        if count >= self.step {
+            self.step = (2 * self.step).min(LARGEST_STEP);
+        }
+        let fresh = self.room.split().freeze();
+        self.read = if self.read.is_empty() {
+            fresh
+        } else {
+            [&*self.read, &*fresh].concat().into()
+        };
+        Poll::Ready(Ok(count > 0))
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, Broken>> {
+        loop {
+            let piece = self.framing.take(&mut self.read)?;
+            if piece.is_some() || self.framing.is_over() {
+                return Poll::Ready(Ok(piece));
+            }
+            if ready!(self.poll_more(cx))? {
+                continue;
+            }
+            if self.framing != Framing::Close {
+                return Poll::Ready(Err(Broken::Closed));
+            }
+            self.framing = Framing::Length(0);
         }
     }
 }
 
 impl Body for Inbound {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let piece = ready!(self.poll_piece(cx));
         if let Some(lease) = &self.lease {
-            match polled {
-                Poll::Pending => lease.reader().waits(),
-                Poll::Ready(_) => lease.reader().holds(),
-            }
+            lease.reader().holds();
         }
-        match ready!(polled) {
-            Some(Ok(mut frame)) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    headers::scrub_response_trailers(trailers);
-                }
-                Poll::Ready(Some(Ok(frame)))
+        Poll::Ready(match piece {
+            Ok(Some(Piece::Data(data))) => Some(Ok(Frame::data(data))),
+            Ok(Some(Piece::Trailers(mut trailers))) => {
+                headers::scrub_response_trailers(&mut trailers);
+                Some(Ok(Frame::trailers(trailers)))
             }
-            Some(Err(error)) => {
+            Ok(None) => None,
+            Err(broken) => {
                 self.lease = None;
-                Poll::Ready(Some(Err(error)))
+                Some(Err(broken))
             }
-            None => Poll::Ready(None),
-        }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.framing.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.framing
+            .length()
+            .map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }

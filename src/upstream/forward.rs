@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::Response;
 use tokio::time::Sleep;
 
 use crate::platform::{Clock, Monotonic};
 use crate::rules::policy::Admitted;
-use crate::upstream::body::{CutShort, Inbound, Meter, Outbound};
+use crate::upstream::body::{CutShort, Inbound, Meter};
+use crate::upstream::connection::{Answer, Connection, Unanswered};
 use crate::upstream::pool::{Pool, Unavailable};
+use crate::upstream::request::Request;
+use crate::upstream::response::Broken;
 
 /// Why no answer came.
 #[derive(Debug)]
@@ -25,9 +28,9 @@ pub enum Failure {
     /// Every connection stayed busy for `connect_timeout`.
     Busy,
     /// The connection ended before an answer came.
-    Closed(hyper::Error),
+    Closed(Broken),
     /// What came was not HTTP.
-    Protocol(hyper::Error),
+    Protocol(Broken),
     /// The answer's head did not come in time.
     ResponseTimeout,
     /// The rest of the request's body did not come in time.
@@ -84,7 +87,7 @@ impl From<Unavailable> for Failure {
 pub async fn forward(
     _: &Admitted,
     pool: &Arc<Pool>,
-    mut request: Request<Outbound>,
+    mut request: Request,
     mut now: Monotonic,
     timeout: Duration,
     meter: Option<&Meter>,
@@ -98,30 +101,26 @@ pub async fn forward(
         lease
     };
     loop {
-        let (sender, timer) = lease.parts();
+        let (connection, timer) = lease.parts();
         let mut deadline = Deadline {
             clock: pool.clock(),
             timer,
             timeout,
             meter,
         };
-        let answer = sender.try_send_request(request);
-        let mut error = match deadline.bound(answer, now).await? {
-            Ok(response) => {
-                let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                let lease = (!tunnels).then_some(lease);
-                return Ok(response.map(|incoming| Inbound::new(incoming, lease)));
-            }
-            Err(error) => error,
-        };
-        match error.take_message() {
-            Some(unsent) if lease.reused => {
-                request = unsent;
+        connection.submit(request);
+        let broken = match deadline.bound(connection, now).await? {
+            Ok(answer) => return Ok(Inbound::of(answer, lease)),
+            Err(Unanswered::Unsent(unsent)) if lease.reused => {
+                request = *unsent;
                 lease = Box::pin(pool.lease_new()).await?;
                 now = pool.clock().monotonic();
+                continue;
             }
-            _ => return Err(failure(error.into_error(), meter)),
-        }
+            Err(Unanswered::Unsent(_)) => Broken::Closed,
+            Err(Unanswered::Broken(broken)) => broken,
+        };
+        return Err(failure(broken, meter));
     }
 }
 
@@ -135,18 +134,17 @@ struct Deadline<'a> {
 
 impl Deadline<'_> {
     /// Waits for an answer from `now`; its time begins anew while the request's body still arrives.
-    async fn bound<A: Future>(
+    async fn bound(
         &mut self,
-        answer: A,
+        connection: &Connection,
         mut now: Monotonic,
-    ) -> Result<A::Output, Failure> {
-        let mut answer = pin!(answer);
+    ) -> Result<Result<Answer, Unanswered>, Failure> {
         let mut arrived = 0;
         loop {
             self.timer
                 .as_mut()
                 .reset(self.clock.timer(now, self.timeout));
-            let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            let answered = poll_fn(|cx| match connection.poll_answer(cx) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
                 Poll::Pending => self.timer.as_mut().poll(cx).map(|()| None),
             });
@@ -167,10 +165,10 @@ impl Deadline<'_> {
     }
 }
 
-fn failure(error: hyper::Error, meter: Option<&Meter>) -> Failure {
+fn failure(broken: Broken, meter: Option<&Meter>) -> Failure {
     match meter.and_then(Meter::cut) {
         Some(cut) => Failure::BodyCut(cut),
-        None if error.is_parse() => Failure::Protocol(error),
-        None => Failure::Closed(error),
+        None if matches!(broken, Broken::Protocol(_)) => Failure::Protocol(broken),
+        None => Failure::Closed(broken),
     }
 }

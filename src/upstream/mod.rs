@@ -1,8 +1,11 @@
 //! The API's side: connection pools, forwarding, bodies and tunnels.
 
 pub mod body;
+mod connection;
 pub mod forward;
 pub mod pool;
+pub mod request;
+pub mod response;
 mod stream;
 pub mod tunnel;
 

@@ -3,19 +3,20 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, timeout};
 
 use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
-use crate::upstream::body::{Outbound, Pace};
-use crate::upstream::stream::Stream;
+use crate::upstream::body::Pace;
+use crate::upstream::connection::{Connection, Shared};
+use crate::upstream::stream::Socket;
 
 /// A connection that rested no longer than this is used without asking the kernel about it.
 ///
@@ -43,17 +44,15 @@ pub struct Pool {
 }
 
 struct Idle {
-    connection: Connection,
+    line: Line,
     since: Monotonic,
 }
 
-struct Connection {
-    sender: SendRequest<Outbound>,
-    stream: Stream,
+struct Line {
+    connection: Connection,
     /// Bounds the wait for an answer. It stays with the connection, because moving a timer on
     /// costs next to nothing, where a new one has to be entered and taken out.
     timer: Pin<Box<Sleep>>,
-    reader: Arc<Pace>,
 }
 
 /// Why no connection was to be had.
@@ -69,7 +68,7 @@ pub(super) enum Unavailable {
 
 /// A connection in use. Given back when its answer was read whole; otherwise dropped and closed.
 pub struct Lease {
-    connection: Connection,
+    line: Line,
     pool: Arc<Pool>,
     /// The connection carried a request before this one.
     pub(super) reused: bool,
@@ -126,14 +125,14 @@ impl Pool {
     /// A connection at rest, if there is one; `now` is the time.
     pub(super) fn lease_idle(self: &Arc<Self>, now: Monotonic) -> Option<Lease> {
         loop {
-            let Idle { connection, since } = self.idle().pop()?;
+            let Idle { line, since } = self.idle().pop()?;
             let rested = now.since(since);
             if rested < self.config.idle_timeout
-                && connection.sender.is_ready()
-                && (rested < UNPROBED || connection.stream.rests())
+                && line.connection.is_open()
+                && (rested < UNPROBED || line.connection.rests())
             {
                 return Some(Lease {
-                    connection,
+                    line,
                     pool: Arc::clone(self),
                     reused: true,
                 });
@@ -168,48 +167,39 @@ impl Pool {
     }
 
     async fn connect(self: &Arc<Self>, place: Place) -> Result<Lease, Unavailable> {
-        let connecting = Stream::connect(&self.config.address);
-        let stream = tokio::time::timeout(self.config.connect_timeout, connecting)
+        let connecting = Socket::connect(&self.config.address);
+        let socket = tokio::time::timeout(self.config.connect_timeout, connecting)
             .await
             .map_err(|_| Unavailable::ConnectTimeout)?
             .map_err(Unavailable::Connect)?;
-        let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(stream.clone()))
-            .await
-            .map_err(|error| Unavailable::Connect(io::Error::other(error)))?;
-        let reader = Arc::new(Pace::default());
-        reader.waits();
+        let (connection, speaking) = Connection::new(socket);
         let driven = tokio::spawn(async move {
-            let place = place;
-            // How it ended was told to the request that was on it; at rest, it is nobody's error.
-            let _ = connection.with_upgrades().await;
+            speaking.await;
             drop(place);
         });
-        tokio::spawn(close_when_stalled(Arc::clone(&reader), driven));
+        let shared = Arc::downgrade(connection.shared());
+        tokio::spawn(close_when_stalled(shared, driven));
         Ok(Lease {
-            connection: Connection {
-                sender,
-                stream,
+            line: Line {
+                connection,
                 timer: Box::pin(tokio::time::sleep(self.config.response_timeout)),
-                reader,
             },
             pool: Arc::clone(self),
             reused: false,
         })
     }
 
-    fn rest(&self, connection: Connection, since: Monotonic) {
-        if connection.sender.is_closed() {
-            return;
+    fn rest(&self, line: Line, since: Monotonic) {
+        if line.connection.is_open() {
+            self.idle().push(Idle { line, since });
+            self.freed.notify_one();
         }
-        self.idle().push(Idle { connection, since });
-        self.freed.notify_one();
     }
 
     fn close_rested(&self) {
         let now = self.clock.monotonic();
         self.idle().retain(|idle| {
-            now.since(idle.since) < self.config.idle_timeout && !idle.connection.sender.is_closed()
+            now.since(idle.since) < self.config.idle_timeout && idle.line.connection.is_open()
         });
     }
 
@@ -221,38 +211,40 @@ impl Pool {
 impl Lease {
     /// How the reader of the answer keeps up.
     pub(super) fn reader(&self) -> &Pace {
-        &self.connection.reader
+        &self.line.connection.shared().reader
     }
 
-    /// What sends a request on the connection, and what bounds the wait for its answer.
-    pub(super) fn parts(&mut self) -> (&mut SendRequest<Outbound>, Pin<&mut Sleep>) {
-        (&mut self.connection.sender, self.connection.timer.as_mut())
+    /// What a request is sent on, and what bounds the wait for its answer.
+    pub(super) fn parts(&mut self) -> (&Connection, Pin<&mut Sleep>) {
+        (&self.line.connection, self.line.timer.as_mut())
     }
 
-    /// Puts the connection to rest, from `now`, for the next request.
+    /// Reads more of the answer's body behind `bytes`; nothing once the upstream has closed.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        self.line.connection.poll_read(cx, bytes)
+    }
+
+    /// The socket, for what is not HTTP.
+    pub(super) fn into_socket(self) -> Option<Socket> {
+        self.line.connection.into_socket()
+    }
+
+    /// Leaves the connection, from `now`, to the next request; `rests` says that it is at rest.
     ///
-    /// An answer can end before its request was sent whole; such a connection rests once it is
-    /// ready, or is closed when that takes longer than a connection may rest.
-    pub(super) fn give_back(self, now: Monotonic) {
-        let Self {
-            mut connection,
-            pool,
-            ..
-        } = self;
-        if connection.sender.is_ready() {
-            pool.rest(connection, now);
-            return;
-        }
-        if connection.sender.is_closed() {
-            return;
-        }
-        tokio::spawn(async move {
-            let ready = connection.sender.ready();
-            if let Ok(Ok(())) = tokio::time::timeout(pool.config.idle_timeout, ready).await {
-                let now = pool.clock.monotonic();
-                pool.rest(connection, now);
+    /// An answer can end before its request was sent whole; such a connection is closed.
+    pub(super) fn give_back(self, rests: bool, now: Monotonic) {
+        let Self { line, pool, .. } = self;
+        if !rests {
+            if !line.connection.is_sent() {
+                return;
             }
-        });
+            line.connection.rest();
+        }
+        pool.rest(line, now);
     }
 }
 
@@ -262,11 +254,14 @@ impl Lease {
 /// A caller that opens no window would hold the connection for ever, and nothing of its own is
 /// polled meanwhile that could notice. A task beside the connection's, so that it costs requests
 /// nothing; it ends with the connection.
-async fn close_when_stalled(reader: Arc<Pace>, mut driven: JoinHandle<()>) {
+async fn close_when_stalled(connection: Weak<Shared>, mut driven: JoinHandle<()>) {
     let mut held = None;
     let mut looks = 0;
     while timeout(STALLED / LOOKS, &mut driven).await.is_err() {
-        let holds = reader.held();
+        let Some(connection) = connection.upgrade() else {
+            return;
+        };
+        let holds = connection.reader.held();
         looks = if holds.is_some() && holds == held {
             looks + 1
         } else {
@@ -274,6 +269,7 @@ async fn close_when_stalled(reader: Arc<Pace>, mut driven: JoinHandle<()>) {
         };
         if looks == LOOKS {
             tracing::debug!("closed an upstream connection whose answer nobody reads");
+            connection.close();
             driven.abort();
         }
         held = holds;
@@ -296,21 +292,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_reads_ends_its_connection() {
-        let reader = Arc::new(Pace::default());
+        let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (connection, _driver) = Connection::new(Socket::Unix(ours));
+        let shared = connection.shared();
         let idle = tokio::spawn(std::future::pending());
-        reader.waits();
-        let watch = close_when_stalled(Arc::clone(&reader), idle);
+        let watch = close_when_stalled(Arc::downgrade(shared), idle);
         let quiet = tokio::time::timeout(4 * STALLED, watch).await;
         assert!(quiet.is_err(), "a reader that waits is not late");
 
         let driven = tokio::spawn(std::future::pending());
-        let watch = tokio::spawn(close_when_stalled(Arc::clone(&reader), driven));
+        let watch = tokio::spawn(close_when_stalled(Arc::downgrade(shared), driven));
         for _ in 0..20 {
-            reader.holds();
+            shared.reader.holds();
             tokio::time::sleep(STALLED / 2).await;
         }
         assert!(!watch.is_finished(), "a slow reader is not a stalled one");
         tokio::time::sleep(2 * STALLED).await;
         assert!(watch.is_finished());
+        assert!(connection.into_socket().is_none(), "it was closed");
     }
 }

@@ -1,85 +1,113 @@
-//! A socket to an upstream that can be looked at while the HTTP library owns it.
+//! A socket to an upstream.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::platform::{poll_write_gathered, spare_congestion_control};
+use crate::platform::spare_congestion_control;
 use crate::upstream::Address;
 
+/// A connected socket.
 #[derive(Debug)]
-enum Socket {
+pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// A connected socket, shared by the connection that speaks on it and the pool that probes it.
-///
-/// Both live on one worker, so its lock is never contended.
-#[derive(Clone, Debug)]
-pub(super) struct Stream(Arc<Mutex<Socket>>);
-
-impl Stream {
+impl Socket {
     /// Connects. Cancel safe.
     pub(super) async fn connect(address: &Address) -> io::Result<Self> {
-        let socket = match address {
+        match address {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((&**host, *port)).await?;
                 stream.set_nodelay(true)?;
                 spare_congestion_control(&stream, stream.peer_addr()?.ip());
-                Socket::Tcp(stream)
+                Ok(Self::Tcp(stream))
             }
-            Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
-        };
-        Ok(Self(Arc::new(Mutex::new(socket))))
+            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+        }
     }
 
-    /// Whether the connection still rests: the upstream neither closed it nor spoke out of turn.
-    ///
-    /// Asks the kernel, because a close that arrived a moment ago may not have been polled yet,
-    /// and a request written after it is one that was perhaps sent.
+    /// Whether nothing is to be read, not even an end. Asks the kernel.
     pub(super) fn rests(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        let seen = match &*self.lock() {
-            Socket::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
-            Socket::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        let seen = match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
         };
         matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Socket> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ready once something is to be read, if only an end; what it is may be lost.
+    pub(super) fn poll_disturbed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut byte = [0];
+            let read = match self {
+                Self::Tcp(stream) => {
+                    let _ = ready!(stream.poll_read_ready(cx));
+                    stream.try_read(&mut byte)
+                }
+                Self::Unix(stream) => {
+                    let _ = ready!(stream.poll_read_ready(cx));
+                    stream.try_read(&mut byte)
+                }
+            };
+            // The readiness was an old one.
+            if !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Reads into `buffer`; 0 at the end.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(AsyncRead::poll_read(Pin::new(self), cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Reads behind `bytes`, as far as they have room; 0 at the end.
+    pub(super) fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.read_buf(bytes)).poll(cx)
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut *self.lock() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Socket {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut *self.lock() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -88,9 +116,9 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut *self.lock() {
-            Socket::Tcp(stream) => poll_write_gathered(Pin::new(stream), cx, slices),
-            Socket::Unix(stream) => poll_write_gathered(Pin::new(stream), cx, slices),
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -104,9 +132,9 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self.lock() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -1,13 +1,19 @@
 //! WebSocket tunnels: after a 101, bytes pass both ways until one side or the credential ends.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::rules::headers::connection_lists;
+use crate::upstream::request::Head;
+use crate::upstream::stream::Socket;
 
 /// How a caller asked for a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +47,18 @@ impl Upgrade {
         asked.then_some(Self::Http1)
     }
 
-    /// Writes the HTTP/1.1 upgrade lines for the upstream, after a scrub dropped the caller's.
+    /// Writes the HTTP/1.1 upgrade lines for the upstream; the caller's are left out of `head`.
     ///
     /// `key` is the `Sec-WebSocket-Key` for a caller that spoke HTTP/2, where there is none.
     pub fn write(
         self,
-        headers: &mut HeaderMap,
+        head: &mut Head,
         key: impl FnOnce() -> io::Result<HeaderValue>,
     ) -> io::Result<()> {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        // No body goes with it, so that nothing may announce one.
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::TRAILER);
+        head.line(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+        head.line(&header::UPGRADE, &HeaderValue::from_static("websocket"));
         if self == Self::Http2 {
-            headers.insert(header::SEC_WEBSOCKET_KEY, key()?);
+            head.line(&header::SEC_WEBSOCKET_KEY, &key()?);
         }
         Ok(())
     }
@@ -77,12 +80,57 @@ impl Upgrade {
     }
 }
 
+/// An upstream's end of a tunnel.
+#[derive(Debug)]
+pub struct UpstreamEnd {
+    /// What came right behind the upgrade.
+    read: Bytes,
+    socket: Socket,
+}
+
+impl UpstreamEnd {
+    pub(super) fn new(read: Bytes, socket: Socket) -> Self {
+        Self { read, socket }
+    }
+}
+
+impl AsyncRead for UpstreamEnd {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return AsyncRead::poll_read(Pin::new(&mut self.socket), cx, buffer);
+        }
+        let length = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for UpstreamEnd {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
 /// Passes bytes both ways until both sides closed; the counts are (from caller, from upstream).
 ///
 /// Dropping the future closes both sides at once.
-pub async fn relay(caller: OnUpgrade, upstream: OnUpgrade) -> io::Result<(u64, u64)> {
-    let (caller, upstream) = tokio::try_join!(caller, upstream).map_err(io::Error::other)?;
-    let mut caller = TokioIo::new(caller);
-    let mut upstream = TokioIo::new(upstream);
+pub async fn relay(caller: OnUpgrade, mut upstream: UpstreamEnd) -> io::Result<(u64, u64)> {
+    let mut caller = TokioIo::new(caller.await.map_err(io::Error::other)?);
     tokio::io::copy_bidirectional(&mut caller, &mut upstream).await
 }

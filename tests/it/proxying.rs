@@ -3,6 +3,7 @@
 mod bodies;
 mod connections;
 mod heads;
+mod upstreams;
 
 /// Open and guarded routes, and what each suite here adds.
 pub(crate) const ROUTES: &str = r#"
