@@ -108,6 +108,24 @@ pub(super) fn scan(raw: &[u8]) -> Result<Form, BadPath> {
     })
 }
 
+/// A segment of a path that was judged, its escapes decoded once; `None` if that is not UTF-8.
+pub(super) fn decoded(segment: &[u8]) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        let mut byte = *first;
+        if byte == b'%' {
+            let (escaped, after) = rest.split_at_checked(2)?;
+            let digits = std::str::from_utf8(escaped).ok()?;
+            byte = u8::from_str_radix(digits, 16).ok()?;
+            rest = after;
+        }
+        bytes.push(byte);
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// Whether a raw path holds an escaped slash.
 pub(super) fn has_encoded_slash(raw: &[u8]) -> bool {
     raw.windows(3)

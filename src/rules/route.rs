@@ -37,16 +37,32 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// What two patterns have in common that cover the same: the host, whether the path is exact,
-    /// and the path.
-    fn key(&self, options: MatchOptions) -> (Option<String>, bool, String) {
+    /// What two patterns have in common that cover the same: the host, how the path is meant, and
+    /// the path.
+    fn key(&self, options: MatchOptions) -> Key {
         let host = self.host.as_deref();
-        (
-            host.map(|host| bare_host(host).to_ascii_lowercase()),
-            self.path.is_exact(),
-            self.path.normal(options),
-        )
+        Key {
+            host: host.map(|host| bare_host(host).to_ascii_lowercase()),
+            extent: self.path.extent(),
+            path: self.path.normal(options),
+        }
     }
+}
+
+/// What is the same in patterns that cover the same.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    host: Option<String>,
+    extent: Extent,
+    path: String,
+}
+
+/// How much of what begins like a pattern it covers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Extent {
+    Exact,
+    Template,
+    Prefix,
 }
 
 /// The paths that a route covers. Patterns are written decoded, and begin with `/`.
@@ -54,6 +70,8 @@ impl Pattern {
 pub enum PathPattern {
     /// Exactly this path.
     Exact(Box<str>),
+    /// Exactly this path, where a segment like `{name}` stands for any segment.
+    Template(Box<str>),
     /// This path and everything below it, by whole segments; a trailing slash makes no
     /// difference.
     Prefix(Box<str>),
@@ -63,18 +81,35 @@ impl PathPattern {
     /// The path as it is written.
     pub fn text(&self) -> &str {
         match self {
-            Self::Exact(text) | Self::Prefix(text) => text,
+            Self::Exact(text) | Self::Template(text) | Self::Prefix(text) => text,
         }
     }
 
-    fn is_exact(&self) -> bool {
-        matches!(self, Self::Exact(_))
+    /// What stands in a path that this template covers in place of its first placeholder, decoded
+    /// once; `None` where that is not UTF-8, or there is no placeholder.
+    ///
+    /// `raw_path` is the path as the caller sent it.
+    pub fn filled(&self, raw_path: &str) -> Option<String> {
+        let Self::Template(text) = self else {
+            return None;
+        };
+        let place = segments(text.as_bytes()).position(is_placeholder)?;
+        let raw = segments(raw_path.as_bytes()).nth(place)?;
+        path::decoded(raw)
+    }
+
+    fn extent(&self) -> Extent {
+        match self {
+            Self::Exact(_) => Extent::Exact,
+            Self::Template(_) => Extent::Template,
+            Self::Prefix(_) => Extent::Prefix,
+        }
     }
 
     /// The path as it is stored and compared.
     fn normal(&self, options: MatchOptions) -> String {
         let (text, keep_slash) = match self {
-            Self::Exact(text) => (text, !options.ignore_trailing_slash),
+            Self::Exact(text) | Self::Template(text) => (text, !options.ignore_trailing_slash),
             Self::Prefix(text) => (text, false),
         };
         let text = if keep_slash {
@@ -99,10 +134,15 @@ fn without_slash(path: &str) -> &str {
 }
 
 /// The segments of a path that begins with `/`; the root has none.
-fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     let rest = path.get(1..).unwrap_or_default();
     let count = if rest.is_empty() { 0 } else { usize::MAX };
     rest.split(|&byte| byte == b'/').take(count)
+}
+
+/// Whether a template's segment stands for any.
+fn is_placeholder(segment: &[u8]) -> bool {
+    segment.starts_with(b"{") && segment.ends_with(b"}")
 }
 
 /// Two routes of which neither beats the other.
@@ -281,7 +321,7 @@ impl RouteTable {
     }
 
     /// Makes room for a path that was not there yet, and says in which place.
-    fn insert(&mut self, (host, exact, path): &(Option<String>, bool, String)) -> usize {
+    fn insert(&mut self, Key { host, extent, path }: &Key) -> usize {
         let group = self.groups.len();
         self.groups.push(PathGroup {
             named: Vec::new(),
@@ -302,9 +342,12 @@ impl RouteTable {
                 &mut self.sites[place].1
             }
         };
-        site.own.insert(segments(path.as_bytes()), *exact, group);
-        site.folded
-            .insert(segments(lower.as_bytes()), *exact, group);
+        for (trie, path) in [(&mut site.own, path), (&mut site.folded, &lower)] {
+            let is_placeholder =
+                |segment: &[u8]| *extent == Extent::Template && is_placeholder(segment);
+            let exact = *extent != Extent::Prefix;
+            trie.insert(segments(path.as_bytes()), is_placeholder, exact, group);
+        }
         group
     }
 

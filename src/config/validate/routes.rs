@@ -394,7 +394,7 @@ fn full_name(route: &RouteConfig) -> String {
     let methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
     let space = if methods.is_empty() { "" } else { " " };
     let below = match &route.pattern.path {
-        PathPattern::Exact(_) => "",
+        PathPattern::Exact(_) | PathPattern::Template(_) => "",
         PathPattern::Prefix(prefix) if prefix.ends_with('/') => "*",
         PathPattern::Prefix(_) => "/*",
     };
@@ -404,7 +404,7 @@ fn full_name(route: &RouteConfig) -> String {
 /// The key of a pattern's path.
 pub(in super::super) fn path_key(index: usize, pattern: &Pattern) -> String {
     let name = match pattern.path {
-        PathPattern::Exact(_) => "path",
+        PathPattern::Exact(_) | PathPattern::Template(_) => "path",
         PathPattern::Prefix(_) => "prefix",
     };
     format!("routes[{index}].{name}")

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::rules::credential::{Kind, Kinds};
 use crate::rules::policy::Policy;
 use crate::rules::route::{
-    Case, Choice, Hit, MatchOptions, PathGroup, Pattern, RouteTable, Tie, Which,
+    Case, Choice, Hit, MatchOptions, PathGroup, PathPattern, Pattern, RouteTable, Tie, Which,
 };
 
 #[cfg(test)]
@@ -51,7 +51,7 @@ impl RouteTable {
     pub fn escapes(&self, routes: &[Guarded<'_>]) -> Vec<Escape> {
         let mut escapes = BTreeSet::new();
         for route in routes {
-            if route.pattern.path.is_exact() {
+            if matches!(route.pattern.path, PathPattern::Exact(_)) {
                 self.escapes_below(route.pattern, routes, &mut escapes);
             }
             self.escapes_by_host(route.pattern, routes, &mut escapes);

@@ -16,6 +16,7 @@ pub(super) fn pattern(text: &str) -> Pattern {
     };
     let path = match path.strip_suffix('*') {
         Some(prefix) => PathPattern::Prefix(prefix.into()),
+        None if path.contains('{') => PathPattern::Template(path.into()),
         None => PathPattern::Exact(path.into()),
     };
     Pattern { host, path }
@@ -213,4 +214,44 @@ fn case_is_ignored_where_the_options_say_so() {
     for path in ["/admin", "/ADMIN/x", "/Admin/%20"] {
         assert_eq!(chosen(&table, "localhost", path), Some(1), "{path}");
     }
+}
+
+#[test]
+fn a_placeholder_stands_for_any_segment_and_yields_to_exact_paths_alone() {
+    let table = table(&[
+        "/*",
+        "/clients/{subject}/sessions",
+        "/clients/me*",
+        "/clients/me/sessions/old",
+        "/clients/you/sessions",
+    ]);
+    for (path, expected) in [
+        ("/clients/0xAb/sessions", 1),
+        ("/clients/me/sessions", 1),
+        ("/clients/me/sessions/", 1),
+        ("/clients/a%20b/sessions", 1),
+        ("/clients/you/sessions", 4),
+        ("/clients/me/sessions/old", 3),
+        ("/clients/me/sessions/new", 2),
+        ("/clients/me/else", 2),
+        ("/clients/x/else", 0),
+        ("/clients/x", 0),
+        ("/clients//sessions", 0),
+    ] {
+        assert_eq!(chosen(&table, "h", path), Some(expected), "{path}");
+    }
+}
+
+#[test]
+fn a_placeholder_is_filled_with_what_the_path_says() {
+    let template = pattern("/clients/{subject}/sessions").path;
+    for (path, filled) in [
+        ("/clients/0xAb/sessions", Some("0xAb")),
+        ("/clients/a%20%C3%A9/sessions", Some("a é")),
+        ("/clients/%ff/sessions", None),
+        ("/clients", None),
+    ] {
+        assert_eq!(template.filled(path).as_deref(), filled, "{path}");
+    }
+    assert_eq!(pattern("/clients/x").path.filled("/clients/x"), None);
 }

@@ -42,6 +42,8 @@ pub(super) struct Trie {
 struct Node {
     /// The next segment and its node, sorted.
     children: Vec<(Box<[u8]>, usize)>,
+    /// Where any segment leads that is not empty: a template's placeholder.
+    any: Option<usize>,
     exact: Option<Choice>,
     prefix: Option<Choice>,
 }
@@ -54,15 +56,24 @@ impl Trie {
         }
     }
 
-    /// Adds a pattern, given by its segments.
+    /// Adds a pattern, given by its segments; `is_placeholder` tells those that stand for any.
     pub(super) fn insert<'a>(
         &mut self,
         segments: impl Iterator<Item = &'a [u8]>,
+        is_placeholder: impl Fn(&[u8]) -> bool,
         exact: bool,
         group: usize,
     ) {
         let mut at = 0;
         for segment in segments {
+            if is_placeholder(segment) {
+                let new = self.nodes.len();
+                at = *self.nodes[at].any.get_or_insert(new);
+                if at == new {
+                    self.nodes.push(Node::default());
+                }
+                continue;
+            }
             let search = self.nodes[at]
                 .children
                 .binary_search_by(|(own, _)| (**own).cmp(segment));
@@ -88,22 +99,50 @@ impl Trie {
         };
     }
 
-    /// What covers a path: its own exact pattern, else the longest prefix.
+    /// What covers a path: its own exact pattern, one with placeholders, else the longest prefix.
     pub(super) fn walk<'a>(
         &self,
-        segments: impl Iterator<Item = &'a [u8]>,
+        segments: impl Iterator<Item = &'a [u8]> + Clone,
         case: Case,
     ) -> Option<Hit> {
-        let mut node = &self.nodes[0];
-        let mut prefix = node.prefix;
-        for segment in segments {
-            let Some(child) = node.child(segment, case) else {
-                return prefix.map(Hit::below);
-            };
-            node = &self.nodes[child];
+        self.walk_from(0, None, segments, case)
+    }
+
+    /// Walks on from the node `at`, above which the longest prefix was `prefix`.
+    fn walk_from<'a>(
+        &self,
+        mut at: usize,
+        mut prefix: Option<Choice>,
+        mut segments: impl Iterator<Item = &'a [u8]> + Clone,
+        case: Case,
+    ) -> Option<Hit> {
+        loop {
+            let node = &self.nodes[at];
             prefix = node.prefix.or(prefix);
+            let rest = node.any.map(|_| segments.clone());
+            let Some(segment) = segments.next() else {
+                return node.exact.map(Hit::at).or(prefix.map(Hit::below));
+            };
+            let child = node.child(segment, case);
+            let (Some(any), Some(rest)) = (node.any.filter(|_| !segment.is_empty()), rest) else {
+                match child {
+                    Some(child) => at = child,
+                    None => return prefix.map(Hit::below),
+                }
+                continue;
+            };
+            let mut rest = rest;
+            rest.next();
+            let literal = child.and_then(|child| self.walk_from(child, prefix, segments, case));
+            if literal.is_some_and(|hit| hit.exact) {
+                return literal;
+            }
+            let filled = self.walk_from(any, prefix, rest, case);
+            return filled
+                .filter(|hit| hit.exact)
+                .or(literal)
+                .or(prefix.map(Hit::below));
         }
-        node.exact.map(Hit::at).or(prefix.map(Hit::below))
     }
 }
 
