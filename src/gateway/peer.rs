@@ -7,8 +7,7 @@ use ipnet::IpNet;
 
 use crate::upstream::request::Head;
 
-/// The name of the header that lists the addresses a request came through.
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The name of the header that carries a request's id both ways.
@@ -34,11 +33,26 @@ pub(super) struct Caller {
     pub(super) through_trusted: bool,
 }
 
-/// What is known of how a request was forwarded to here.
+/// What the lines that pass say of how a request was forwarded to here.
+#[derive(Default)]
 pub(super) struct Forwarded<'a> {
-    /// The caller's lines, where they are believed.
-    pub(super) headers: Option<&'a HeaderMap>,
     pub(super) host: Option<&'a HeaderValue>,
+    /// The chain so far, where it is believed.
+    chain: Vec<&'a HeaderValue>,
+    says_proto: bool,
+    says_host: bool,
+}
+
+impl<'a> Forwarded<'a> {
+    /// Takes a line of a believed peer; true if gatelet writes it anew.
+    pub(super) fn takes(&mut self, name: &HeaderName, value: &'a HeaderValue) -> bool {
+        self.says_proto |= *name == X_FORWARDED_PROTO;
+        self.says_host |= *name == X_FORWARDED_HOST;
+        if *name == X_FORWARDED_FOR {
+            self.chain.push(value);
+        }
+        *name == X_FORWARDED_FOR || *name == X_REQUEST_ID
+    }
 }
 
 impl Peer {
@@ -83,26 +97,16 @@ impl Peer {
         }
     }
 
-    /// Writes the forwarding headers that the caller's do not say.
-    pub(super) fn write_forwarded(&self, head: &mut Head, forwarded: &Forwarded<'_>) {
-        let believed = |name| {
-            forwarded
-                .headers
-                .is_some_and(|headers| headers.contains_key(name))
-        };
-        if let Some(headers) = forwarded.headers {
-            // As one line: some readers look at the first line alone.
-            let lines = headers.get_all(X_FORWARDED_FOR).iter();
-            let chain = lines.chain([&self.address_value]);
-            head.joined(&X_FORWARDED_FOR, ", ", chain);
-        } else {
-            head.line(&X_FORWARDED_FOR, &self.address_value);
-        }
-        if !believed(X_FORWARDED_PROTO) {
+    /// Writes the forwarding headers that the lines that pass do not say.
+    pub(super) fn write_forwarded(&self, head: &mut Head, told: &Forwarded<'_>) {
+        // As one line: some readers look at the first line alone.
+        let chain = told.chain.iter().copied().chain([&self.address_value]);
+        head.joined(&X_FORWARDED_FOR, ", ", chain);
+        if !told.says_proto {
             head.line(&X_FORWARDED_PROTO, &HeaderValue::from_static("http"));
         }
-        if let Some(host) = forwarded.host
-            && !believed(X_FORWARDED_HOST)
+        if let Some(host) = told.host
+            && !told.says_host
         {
             head.line(&X_FORWARDED_HOST, host);
         }

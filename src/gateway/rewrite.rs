@@ -1,6 +1,6 @@
 //! Step 8 of a request's life: the head that the upstream sees.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, request};
 
@@ -11,7 +11,7 @@ use crate::upstream::request::Head;
 use crate::upstream::tunnel::Upgrade;
 
 use super::admission::Entrant;
-use super::peer::{Caller, Forwarded, Peer, X_FORWARDED_FOR, X_REQUEST_ID};
+use super::peer::{Caller, Forwarded, Peer, X_REQUEST_ID};
 use super::snapshot::{Identity, Route, Snapshot};
 
 /// What is written, besides what the request says itself.
@@ -37,13 +37,14 @@ impl Rewrite<'_> {
             Some(_) => &Method::GET,
             None => &parts.method,
         };
-        let target = parts.uri.path_and_query();
         // The target that an origin server expects (RFC 9112 §3.2.1).
-        let mut head = Head::new(method, target.map_or("/", PathAndQuery::as_str));
-        let host = self.pass(&mut head, &parts.headers, entrant);
+        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let mut head = Head::new(method, target);
+        let told = self.pass(&mut head, &parts.headers, entrant);
         if self.lines.has(Line::Cookie) && !self.bare {
             // HTTP/2 splits a Cookie into crumbs; HTTP/1.1 has one line (RFC 9113 §8.2.3).
-            let mut cookies = self.snapshot.headers.cookies(&parts.headers).peekable();
+            let cookies = self.snapshot.headers.cookies(&parts.headers, self.lines);
+            let mut cookies = cookies.peekable();
             if cookies.peek().is_some() {
                 head.joined(&header::COOKIE, "; ", cookies);
             }
@@ -53,11 +54,7 @@ impl Rewrite<'_> {
             head.line(&header::TE, &HeaderValue::from_static("trailers"));
             head.line(&header::CONNECTION, &HeaderValue::from_static("te"));
         }
-        let forwarded = Forwarded {
-            headers: self.caller.through_trusted.then_some(&parts.headers),
-            host,
-        };
-        self.peer.write_forwarded(&mut head, &forwarded);
+        self.peer.write_forwarded(&mut head, &told);
         head.line(&X_REQUEST_ID, self.request_id);
         if !self.bare {
             write_identity(&self.snapshot.identity, &mut head, entrant);
@@ -65,39 +62,49 @@ impl Rewrite<'_> {
         head
     }
 
-    /// Writes what passes as it came; returns the host.
+    /// Writes what passes as it came, but for what gatelet writes anew.
     fn pass<'h>(
         &'h self,
         head: &mut Head,
         headers: &'h HeaderMap,
         entrant: &Entrant,
-    ) -> Option<&'h HeaderValue> {
+    ) -> Forwarded<'h> {
         let scrub = Scrub {
             trusted_peer: self.caller.through_trusted,
             keep_api_key: !self.bare && self.route.config.forward.contains(Kind::ApiKey),
             take_authorization: self.bare || entrant.take_authorization,
         };
-        let mut host = self.host.as_ref();
-        if let Some(host) = host {
+        let mut told = Forwarded::default();
+        if let Some(host) = &self.host {
             head.line(&header::HOST, host);
+            told.host = Some(host);
         }
         for (name, value) in self.snapshot.headers.passing(headers, self.lines, scrub) {
             if *name == header::HOST {
-                if host.is_some() {
+                if told.host.is_some() {
                     continue;
                 }
-                host = Some(value);
+                told.host = Some(value);
+            } else if self.is_written_anew(name)
+                || (self.caller.through_trusted && told.takes(name, value))
+            {
+                continue;
             }
-            let is_framing = *name == header::CONTENT_LENGTH;
+            head.line(name, value);
+        }
+        told
+    }
+
+    fn is_written_anew(&self, name: &HeaderName) -> bool {
+        match self.upgrade {
+            None => *name == header::CONTENT_LENGTH,
             // No body goes with it, so that nothing may announce one.
-            let announces = *name == header::TRAILER && self.upgrade.is_some();
-            let is_rewritten =
-                self.caller.through_trusted && (*name == X_REQUEST_ID || *name == X_FORWARDED_FOR);
-            if !is_framing && !announces && !is_rewritten {
-                head.line(name, value);
+            Some(upgrade) => {
+                *name == header::CONTENT_LENGTH
+                    || *name == header::TRAILER
+                    || (upgrade == Upgrade::Http2 && *name == header::SEC_WEBSOCKET_KEY)
             }
         }
-        host
     }
 }
 

@@ -27,7 +27,6 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::upstream::body::{CutShort, Ending, Inbound, Outbound};
 use crate::upstream::forward::{Failure, forward};
-use crate::upstream::pool::Place;
 use crate::upstream::tunnel::{self, Upgrade, UpstreamEnd};
 
 use super::admission::{Entrant, Gate};
@@ -297,7 +296,6 @@ impl<'a> Walk<'a> {
                 callers_end,
                 upstreams_end,
                 hold,
-                place: route.pool.occupy(),
                 ending: self.exchange.ending(),
             };
             return Ok(Answer::Own(self.open_tunnel(tunnel, head.headers)));
@@ -449,7 +447,6 @@ impl<'a> Walk<'a> {
             callers_end,
             upstreams_end,
             hold,
-            place,
             ending,
         } = tunnel;
         tokio::spawn(async move {
@@ -468,7 +465,7 @@ impl<'a> Walk<'a> {
                 }
                 () = ended => tracing::debug!("a tunnel was closed with its credential"),
             }
-            drop((place, hold));
+            drop(hold);
         });
         self.snapshot.headers.scrub_response(&mut headers);
         let mut status = StatusCode::SWITCHING_PROTOCOLS;
@@ -515,8 +512,6 @@ struct Tunnel {
     upstreams_end: UpstreamEnd,
     /// The caller's connection, for the count and the drain.
     hold: Option<Hold>,
-    /// The upstream's connection, for its pool.
-    place: Place,
     ending: Option<Ending>,
 }
 

@@ -5,6 +5,7 @@
 //! non-alphanumeric character read as `-`. HTTP's own framing stays with the HTTP library.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -122,23 +123,23 @@ impl HeaderRules {
         lines: Lines,
         scrub: Scrub,
     ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
-        let mut named: Vec<HeaderName> = Vec::new();
-        if lines.has(Line::Connection) {
-            connection_named(headers, |name| {
-                if name != header::HOST {
-                    named.push(name);
-                }
-            });
-        }
+        let mut named = named(headers, lines);
+        named.remove(&header::HOST);
         headers.iter().filter(move |(name, _)| {
-            **name != header::COOKIE && !self.is_dropped(name, scrub) && !named.contains(name)
+            **name != header::COOKIE && !self.is_dropped(name, scrub) && !named.contains(*name)
         })
     }
 
     /// The cookies that may reach the upstream, as they stand on each line.
-    pub fn cookies<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = Cow<'h, [u8]>> {
+    pub fn cookies<'h>(
+        &self,
+        headers: &'h HeaderMap,
+        lines: Lines,
+    ) -> impl Iterator<Item = Cow<'h, [u8]>> {
+        let pass = lines.has(Line::Cookie) && !named(headers, lines).contains(&header::COOKIE);
         let lines = headers.get_all(header::COOKIE).iter();
         lines
+            .take(if pass { usize::MAX } else { 0 })
             .map(|line| self.kept_cookies(line.as_bytes()))
             .filter(|kept| !kept.is_empty())
     }
@@ -288,6 +289,17 @@ fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
     FORBIDDEN_IN_TRAILERS.binary_search(&name.as_str()).is_ok()
 }
 
+/// The field names that the `Connection` lines list.
+fn named(headers: &HeaderMap, lines: Lines) -> HashSet<HeaderName> {
+    let mut named = HashSet::new();
+    if lines.has(Line::Connection) {
+        connection_named(headers, |name| {
+            named.insert(name);
+        });
+    }
+    named
+}
+
 /// Calls `found` for each field name that a `Connection` line lists.
 fn connection_named(headers: &HeaderMap, mut found: impl FnMut(HeaderName)) {
     let persistence = |token: &[u8]| {
@@ -405,7 +417,7 @@ mod tests {
         for (name, value) in rules.passing(headers, Lines::of(headers), scrub) {
             passed.append(name.clone(), value.clone());
         }
-        for cookies in rules.cookies(headers) {
+        for cookies in rules.cookies(headers, Lines::of(headers)) {
             passed.append(header::COOKIE, HeaderValue::from_bytes(&cookies).unwrap());
         }
         passed
@@ -505,6 +517,14 @@ mod tests {
             STRANGER,
         );
         assert_eq!(kept, [("host".to_owned(), "a".to_owned())]);
+    }
+
+    #[test]
+    fn connection_takes_the_cookies_too() {
+        for connection in ["cookie", "close, Cookie"] {
+            let lines = [("cookie", "a=1"), ("connection", connection)];
+            assert_eq!(scrubbed(&lines, STRANGER), []);
+        }
     }
 
     #[test]

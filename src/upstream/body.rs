@@ -295,8 +295,9 @@ impl Inbound {
 
     /// The connection, after the answer upgraded it.
     pub fn into_tunnel(mut self) -> Option<UpstreamEnd> {
-        let socket = self.lease.take()?.into_socket()?;
-        Some(UpstreamEnd::new(std::mem::take(&mut self.read), socket))
+        let (socket, place) = self.lease.take()?.into_socket()?;
+        let read = std::mem::take(&mut self.read);
+        Some(UpstreamEnd::new(read, socket, place))
     }
 
     /// Reads more behind what is there; false at the end of the connection.
@@ -310,10 +311,16 @@ impl Inbound {
             return Poll::Pending;
         };
         let count = count.map_err(Broken::Io)?;
-        if count >= self.step {
+        let fresh = if count < self.step / 2 {
+            // What is read slowly must not hold more memory than it has bytes.
+            self.step = (self.step / 2).max(STEP);
+            let copied = Bytes::copy_from_slice(&self.room);
+            self.room.clear();
+            copied
+        } else {
             self.step = (2 * self.step).min(LARGEST_STEP);
-        }
-        let fresh = self.room.split().freeze();
+            self.room.split().freeze()
+        };
         self.read = if self.read.is_empty() {
             fresh
         } else {

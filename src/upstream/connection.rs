@@ -14,6 +14,7 @@ use http::{Response, StatusCode};
 
 use crate::platform::poll_write_gathered;
 use crate::upstream::body::Pace;
+use crate::upstream::pool::Place;
 use crate::upstream::request::{Request, Unsent};
 use crate::upstream::response::{self, Broken, Framing, Head};
 use crate::upstream::stream::Socket;
@@ -62,7 +63,7 @@ pub(super) struct Shared {
 struct Slot {
     request: Option<Request>,
     answer: Option<Result<Answer, Unanswered>>,
-    /// Whoever waits for the answer.
+    /// Whoever waits for the answer, or for more of its body.
     caller: Option<Waker>,
     driver: Option<Waker>,
     /// What the connection's user wants of the task.
@@ -71,6 +72,8 @@ struct Slot {
     sent: bool,
     /// The task has ended.
     ended: bool,
+    /// The connection's place in its pool.
+    place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -81,6 +84,16 @@ enum Wish {
     Rest,
     /// Nobody uses the connection any more.
     End,
+}
+
+impl Slot {
+    /// Wakes this task when there is something to tell.
+    fn call_back(&mut self, cx: &Context<'_>) {
+        let known = self.caller.as_ref();
+        if !known.is_some_and(|caller| caller.will_wake(cx.waker())) {
+            self.caller = Some(cx.waker().clone());
+        }
+    }
 }
 
 impl Shared {
@@ -95,6 +108,15 @@ impl Shared {
     /// Closes the socket, whoever uses it.
     pub(super) fn close(&self) {
         self.socket().take();
+        self.wake_caller();
+    }
+
+    /// Whoever waits at the socket is forgotten with it, and has to be woken from here.
+    fn wake_caller(&self) {
+        let caller = self.slot().caller.take();
+        if let Some(caller) = caller {
+            caller.wake();
+        }
     }
 
     fn wake_driver(&self, change: impl FnOnce(&mut Slot)) {
@@ -107,11 +129,15 @@ impl Shared {
 }
 
 impl Connection {
-    /// A connection on `socket`, and the task that has to be run for it.
-    pub(super) fn new(socket: Socket) -> (Self, Driver) {
+    /// A connection on `socket`, and the task that has to be run for it. `place` is given up when
+    /// the connection ends.
+    pub(super) fn new(socket: Socket, place: Option<Place>) -> (Self, Driver) {
         let shared = Arc::new(Shared {
             socket: Mutex::new(Some(socket)),
-            slot: Mutex::new(Slot::default()),
+            slot: Mutex::new(Slot {
+                place,
+                ..Slot::default()
+            }),
             reader: Pace::default(),
         });
         shared.reader.waits();
@@ -162,13 +188,7 @@ impl Connection {
             };
             return Poll::Ready(Err(unanswered));
         }
-        if !slot
-            .caller
-            .as_ref()
-            .is_some_and(|caller| caller.will_wake(cx.waker()))
-        {
-            slot.caller = Some(cx.waker().clone());
-        }
+        slot.call_back(cx);
         Poll::Pending
     }
 
@@ -178,10 +198,14 @@ impl Connection {
         cx: &mut Context<'_>,
         bytes: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        match &mut *self.0.socket() {
+        let read = match &mut *self.0.socket() {
             Some(socket) => socket.poll_read_buf(cx, bytes),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        };
+        if read.is_pending() {
+            self.0.slot().call_back(cx);
         }
+        read
     }
 
     /// The present request was sent whole.
@@ -194,9 +218,10 @@ impl Connection {
         self.0.wake_driver(|slot| slot.wish = Wish::Rest);
     }
 
-    /// The socket, after it was upgraded.
-    pub(super) fn into_socket(self) -> Option<Socket> {
-        self.0.socket().take()
+    /// The socket, after it was upgraded, with its place in the pool.
+    pub(super) fn into_socket(self) -> Option<(Socket, Option<Place>)> {
+        let socket = self.0.socket().take()?;
+        Some((socket, self.0.slot().place.take()))
     }
 }
 
@@ -368,11 +393,10 @@ impl Drop for Driver {
         }
         let mut slot = self.shared.slot();
         slot.ended = true;
-        let caller = slot.caller.take();
+        let place = slot.place.take_if(|_| !self.hands_over);
         drop(slot);
-        if let Some(caller) = caller {
-            caller.wake();
-        }
+        drop(place);
+        self.shared.wake_caller();
     }
 }
 
@@ -465,7 +489,7 @@ mod tests {
 
     fn connected() -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (connection, driver) = Connection::new(Socket::Unix(ours));
+        let (connection, driver) = Connection::new(Socket::Unix(ours), None);
         tokio::spawn(driver);
         (connection, theirs)
     }
@@ -520,6 +544,27 @@ mod tests {
         drop(upstream);
         let unanswered = answered(&connection).await.err().unwrap();
         assert!(matches!(unanswered, Unanswered::Broken(Broken::Closed)));
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_an_answer_is_woken_when_the_connection_is_closed() {
+        let (connection, mut upstream) = connected();
+        connection.submit(get());
+        heard(&mut upstream).await;
+        let wire = b"HTTP/1.1 200 OK\r\n\r\nbegin";
+        upstream.write_all(wire).await.unwrap();
+        let answer = answered(&connection).await.ok().unwrap();
+        assert_eq!(&*answer.read, b"begin");
+        let shared = Arc::clone(connection.shared());
+        let reading = tokio::spawn(async move {
+            let mut bytes = BytesMut::with_capacity(10);
+            poll_fn(|cx| connection.poll_read(cx, &mut bytes)).await
+        });
+        tokio::task::yield_now().await;
+        shared.close();
+        let read = timeout(Duration::from_secs(5), reading).await;
+        let read = read.expect("the reader is woken").unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]

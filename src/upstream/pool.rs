@@ -116,12 +116,6 @@ impl Pool {
         }
     }
 
-    /// Counts a tunnel's connection, which no longer ends with its HTTP exchange.
-    pub fn occupy(self: &Arc<Self>) -> Place {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Place(Arc::clone(self))
-    }
-
     /// A connection at rest, if there is one; `now` is the time.
     pub(super) fn lease_idle(self: &Arc<Self>, now: Monotonic) -> Option<Lease> {
         loop {
@@ -172,11 +166,8 @@ impl Pool {
             .await
             .map_err(|_| Unavailable::ConnectTimeout)?
             .map_err(Unavailable::Connect)?;
-        let (connection, speaking) = Connection::new(socket);
-        let driven = tokio::spawn(async move {
-            speaking.await;
-            drop(place);
-        });
+        let (connection, speaking) = Connection::new(socket, Some(place));
+        let driven = tokio::spawn(speaking);
         let shared = Arc::downgrade(connection.shared());
         tokio::spawn(close_when_stalled(shared, driven));
         Ok(Lease {
@@ -228,8 +219,8 @@ impl Lease {
         self.line.connection.poll_read(cx, bytes)
     }
 
-    /// The socket, for what is not HTTP.
-    pub(super) fn into_socket(self) -> Option<Socket> {
+    /// The socket, for what is not HTTP, with its place in the pool.
+    pub(super) fn into_socket(self) -> Option<(Socket, Option<Place>)> {
         self.line.connection.into_socket()
     }
 
@@ -288,12 +279,81 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use http::Method;
+    use http_body::Body;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{UnixListener, UnixStream};
+
     use super::*;
+    use crate::platform::Platform;
+    use crate::upstream::Address;
+    use crate::upstream::body::Inbound;
+    use crate::upstream::connection::Answer;
+    use crate::upstream::request::Head;
+
+    /// A pool of one connection, and the other end of that connection.
+    async fn connected() -> (Arc<Pool>, Lease, UnixStream) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upstream");
+        let listener = UnixListener::bind(&path).unwrap();
+        let config = Config {
+            name: "api".into(),
+            address: Address::Unix(path),
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(5),
+            max_connections: 1,
+        };
+        let pool = Pool::start(config, 1, Platform::system().clock);
+        let (lease, accepted) = tokio::join!(pool.lease_new(), listener.accept());
+        (pool, lease.unwrap(), accepted.unwrap().0)
+    }
+
+    async fn answered(lease: &mut Lease) -> Answer {
+        let (connection, _) = lease.parts();
+        connection.submit(Head::new(&Method::GET, "/").without_body(false));
+        poll_fn(|cx| connection.poll_answer(cx)).await.ok().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_keeps_its_place_from_the_moment_it_opens() {
+        let (pool, mut lease, mut upstream) = connected().await;
+        let wire = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        upstream.write_all(wire).await.unwrap();
+        let answer = answered(&mut lease).await;
+        tokio::task::yield_now().await;
+        assert!(pool.reserve().is_none());
+        let body = Inbound::of(answer, lease).into_body();
+        let tunnel = body.into_tunnel().unwrap();
+        tokio::task::yield_now().await;
+        assert!(pool.reserve().is_none());
+        drop(tunnel);
+        assert!(pool.reserve().is_some());
+    }
+
+    #[tokio::test]
+    async fn small_pieces_of_an_answer_hold_no_more_memory_than_they_have_bytes() {
+        let (_pool, mut lease, mut upstream) = connected().await;
+        upstream
+            .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
+            .await
+            .unwrap();
+        let mut body = Inbound::of(answered(&mut lease).await, lease).into_body();
+        for _ in 0..20 {
+            upstream.write_all(b"small").await.unwrap();
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            let data = frame.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(&*data, b"small");
+            assert!(data.is_unique(), "it holds the block that more is read to");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_reads_ends_its_connection() {
-        let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
-        let (connection, _driver) = Connection::new(Socket::Unix(ours));
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (connection, _driver) = Connection::new(Socket::Unix(ours), None);
         let shared = connection.shared();
         let idle = tokio::spawn(std::future::pending());
         let watch = close_when_stalled(Arc::downgrade(shared), idle);

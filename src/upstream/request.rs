@@ -64,6 +64,10 @@ impl Head {
         let mut bytes = Vec::with_capacity(HEAD);
         bytes.extend_from_slice(method.as_str().as_bytes());
         bytes.push(b' ');
+        if !target.starts_with('/') {
+            // Nothing but a query: the path is the root, and was judged as that.
+            bytes.push(b'/');
+        }
         bytes.extend_from_slice(target.as_bytes());
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
         Self {

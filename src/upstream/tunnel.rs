@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::rules::headers::connection_lists;
+use crate::upstream::pool::Place;
 use crate::upstream::request::Head;
 use crate::upstream::stream::Socket;
 
@@ -47,7 +48,7 @@ impl Upgrade {
         asked.then_some(Self::Http1)
     }
 
-    /// Writes the HTTP/1.1 upgrade lines for the upstream; the caller's are left out of `head`.
+    /// Writes the HTTP/1.1 upgrade lines for the upstream, of which `head` has none yet.
     ///
     /// `key` is the `Sec-WebSocket-Key` for a caller that spoke HTTP/2, where there is none.
     pub fn write(
@@ -81,16 +82,21 @@ impl Upgrade {
 }
 
 /// An upstream's end of a tunnel.
-#[derive(Debug)]
 pub struct UpstreamEnd {
     /// What came right behind the upgrade.
     read: Bytes,
     socket: Socket,
+    /// A tunnel is one of its pool's connections until it ends.
+    _place: Option<Place>,
 }
 
 impl UpstreamEnd {
-    pub(super) fn new(read: Bytes, socket: Socket) -> Self {
-        Self { read, socket }
+    pub(super) fn new(read: Bytes, socket: Socket, place: Option<Place>) -> Self {
+        Self {
+            read,
+            socket,
+            _place: place,
+        }
     }
 }
 

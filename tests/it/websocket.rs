@@ -216,6 +216,7 @@ fn a_tunnel_opens_over_http2() {
             .uri("http://api.test/guarded/ws")
             .extension(Protocol::from_static("websocket"))
             .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "of-no-use-in-http2")
             .header("x-api-key", key)
             .body(empty())
             .unwrap()
@@ -236,7 +237,8 @@ fn a_tunnel_opens_over_http2() {
     let received = upstream.received().remove(0);
     assert_eq!(received.method, "GET");
     assert_eq!(received.headers.one("upgrade"), Some("websocket"));
-    assert!(received.headers.has("sec-websocket-key"));
+    let keys = received.headers.all("sec-websocket-key");
+    assert!(keys.len() == 1 && keys[0].len() == 24, "{keys:?}");
     assert_eq!(received.headers.one("x-auth-subject"), Some("platform"));
 }
 

@@ -164,6 +164,45 @@ fn forwarding_headers_are_believed_from_trusted_proxies_alone() {
 }
 
 #[test]
+fn connection_cannot_take_the_forwarding_headers_away() {
+    let upstream = Upstream::echo();
+    let world = World::start(
+        &upstream,
+        &format!("{ROUTES}\n[forwarded]\ntrusted_proxies = [\"127.0.0.0/8\"]\n"),
+    );
+    let lines = [
+        ("connection", "x-forwarded-proto, x-forwarded-host"),
+        ("connection", "x-forwarded-for"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "public.test"),
+    ];
+    assert_eq!(world.get("/open", &lines).status, 200);
+    let received = upstream.only();
+    assert_eq!(received.headers.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(received.headers.all("x-forwarded-proto"), ["http"]);
+    assert_eq!(received.headers.all("x-forwarded-host"), ["api.test"]);
+}
+
+#[test]
+fn a_target_of_nothing_but_a_query_asks_for_the_root() {
+    let upstream = Upstream::echo();
+    let world = World::start(
+        &upstream,
+        "[[routes]]\nprefix = \"/\"\nrequire = \"nothing\"\n",
+    );
+    for (target, seen) in [
+        ("http://api.test?x=1", "/?x=1"),
+        ("http://api.test", "/"),
+        ("/?x=1", "/?x=1"),
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\nhost: api.test\r\n\r\n");
+        assert_eq!(world.send(head).status, 200, "{target}");
+        assert_eq!(upstream.take().unwrap().target, seen, "{target}");
+    }
+}
+
+#[test]
 fn the_identity_prefix_is_the_operators() {
     let upstream = Upstream::echo();
     let world = World::start(
