@@ -16,4 +16,5 @@ pub mod platform;
 pub mod rules;
 pub mod store;
 pub mod telemetry;
+pub mod tokens;
 pub mod upstream;

@@ -35,7 +35,7 @@ pub(super) fn write(status: StatusCode, detail: &str, headers: &mut HeaderMap) {
 fn code(status: StatusCode) -> &'static str {
     match status {
         // INVALID_ARGUMENT
-        StatusCode::BAD_REQUEST => "3",
+        StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE => "3",
         // UNAUTHENTICATED
         StatusCode::UNAUTHORIZED => "16",
         // PERMISSION_DENIED

@@ -62,11 +62,14 @@ pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Reject(reject) => match reject {
             Reject::RequestMalformed(_) | Reject::CredentialAmbiguous(_) => StatusCode::BAD_REQUEST,
-            Reject::CredentialMissing(_) | Reject::ApiKeyInvalid | Reject::TokenInvalid => {
-                StatusCode::UNAUTHORIZED
-            }
-            Reject::ScopeMissing(_) => StatusCode::FORBIDDEN,
-            Reject::RouteNotFound => StatusCode::NOT_FOUND,
+            Reject::CredentialMissing(_)
+            | Reject::ApiKeyInvalid
+            | Reject::TokenInvalid
+            | Reject::SessionExpired
+            | Reject::SessionRevoked => StatusCode::UNAUTHORIZED,
+            Reject::ScopeMissing(_) | Reject::CredentialMismatch => StatusCode::FORBIDDEN,
+            Reject::RouteNotFound | Reject::NotFound => StatusCode::NOT_FOUND,
+            Reject::MediaTypeUnsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Reject::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Reject::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Reject::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -90,7 +93,12 @@ fn explain(refusal: &Refusal, context: &Context<'_>, headers: &mut HeaderMap) {
         Refusal::Reject(Reject::CredentialMissing(wanted)) => {
             challenge(realm.bearer(), realm, *wanted, headers);
         }
-        Refusal::Reject(Reject::ApiKeyInvalid | Reject::TokenInvalid) => {
+        Refusal::Reject(
+            Reject::ApiKeyInvalid
+            | Reject::TokenInvalid
+            | Reject::SessionExpired
+            | Reject::SessionRevoked,
+        ) => {
             challenge(realm.invalid_token(), realm, context.wanted, headers);
         }
         Refusal::Reject(Reject::ScopeMissing(scopes)) => {
@@ -111,6 +119,9 @@ fn explain(refusal: &Refusal, context: &Context<'_>, headers: &mut HeaderMap) {
             Reject::RequestMalformed(_)
             | Reject::CredentialAmbiguous(_)
             | Reject::RouteNotFound
+            | Reject::NotFound
+            | Reject::CredentialMismatch
+            | Reject::MediaTypeUnsupported(_)
             | Reject::RequestTimeout
             | Reject::BodyTooLarge
             | Reject::UriTooLong

@@ -31,6 +31,11 @@ fn title(refusal: &Refusal) -> &'static str {
             Reject::UriTooLong => "Request target too long",
             Reject::HeadTooLarge => "Request head too large",
             Reject::RateLimited { .. } => "Rate limit reached",
+            Reject::SessionExpired => "Session expired",
+            Reject::SessionRevoked => "Session revoked",
+            Reject::CredentialMismatch => "Credentials do not belong together",
+            Reject::NotFound => "Not found",
+            Reject::MediaTypeUnsupported(_) => "Unsupported media type",
         },
         Refusal::Fault(fault) => match fault {
             Fault::UpstreamUnreachable => "Upstream unreachable",
@@ -78,6 +83,21 @@ pub(super) fn detail(refusal: &Refusal) -> Detail {
                 format!("The credential lacks what this route needs: {scopes}.").into()
             }
             Reject::RouteNotFound => "Nothing is served at this path.".into(),
+            Reject::SessionExpired => {
+                "The session has expired; ask the server that issued it for a new one.".into()
+            }
+            Reject::SessionRevoked => {
+                "The session was ended; ask the server that issued it for a new one.".into()
+            }
+            Reject::CredentialMismatch => {
+                "The token was not issued through the API key that came with it; send the key of \
+                 the same owner, or none."
+                    .into()
+            }
+            Reject::NotFound => "There is nothing of this name for this caller.".into(),
+            Reject::MediaTypeUnsupported(wanted) => {
+                format!("The body must be {wanted}; say so in Content-Type.").into()
+            }
             Reject::MethodNotAllowed(methods) => {
                 format!("This path does not take the method; it takes {methods}.").into()
             }

@@ -46,6 +46,11 @@ fn all() -> Vec<Refusal> {
         Reject::UriTooLong,
         Reject::HeadTooLarge,
         Reject::RateLimited { retry_after: 7 },
+        Reject::SessionExpired,
+        Reject::SessionRevoked,
+        Reject::CredentialMismatch,
+        Reject::NotFound,
+        Reject::MediaTypeUnsupported("application/json"),
     ];
     let faults = [
         Fault::UpstreamUnreachable,
@@ -100,6 +105,11 @@ fn contract(refusal: &Refusal) -> Row {
             Reject::UriTooLong => row(414, "uri_too_long", &[], "8"),
             Reject::HeadTooLarge => row(431, "head_too_large", &[], "8"),
             Reject::RateLimited { .. } => row(429, "rate_limited", &[], "8"),
+            Reject::SessionExpired => row(401, "session_expired", &[INVALID, API_KEY], "16"),
+            Reject::SessionRevoked => row(401, "session_revoked", &[INVALID, API_KEY], "16"),
+            Reject::CredentialMismatch => row(403, "credential_mismatch", &[], "7"),
+            Reject::NotFound => row(404, "not_found", &[], "12"),
+            Reject::MediaTypeUnsupported(_) => row(415, "media_type_unsupported", &[], "3"),
         },
         Refusal::Fault(fault) => match fault {
             Fault::UpstreamUnreachable => row(502, "upstream_unreachable", &[], "14"),

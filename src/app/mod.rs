@@ -16,9 +16,12 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use crate::authn;
-use crate::authn::api_key::{ApiKeys, Key, StoredKeys};
+use crate::authn::api_key::{self, ApiKeys, StoredKeys};
+use crate::authn::authenticators::Authenticators;
 use crate::authn::keyring::Keyring;
-use crate::cache::feed::{Follower, Freshness, Pulse};
+use crate::authn::session_token::{self, SessionTokens};
+use crate::authn::sessions::Sessions;
+use crate::cache::feed::{Follower, Freshness, Pulse, Remembered};
 use crate::cache::verdicts::Verdicts;
 use crate::config::Config;
 use crate::gateway::Unservable;
@@ -35,6 +38,9 @@ use worker::{Blueprint, Crew, Served};
 
 /// How long the last lines of the access log may take to be written.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+/// How often the store is swept.
+const SWEEP: Duration = Duration::from_secs(600);
 
 /// Why a sidecar did not start.
 #[derive(Debug)]
@@ -92,26 +98,35 @@ pub struct App {
     readiness: Readiness,
     metrics: Metrics,
     access_log: Option<Writer>,
-    keys: KeyMaker,
+    authn: Maker,
     pulse: Pulse,
 }
 
-/// Makes what recognises API keys, anew for each configuration.
-struct KeyMaker {
+/// Makes what turns credentials into principals, anew for each configuration.
+struct Maker {
     stored: Option<Stored>,
     failures: ArcSwap<FailedAuthentications>,
 }
 
-/// The store's keys, and for how long what it said of them is believed.
+/// What is in the store, and for how long what it said is believed.
 struct Stored {
     keys: Arc<StoredKeys>,
+    sessions: Arc<SessionTokens>,
     freshness: Arc<Freshness>,
 }
 
-impl KeyMaker {
-    fn make(&self, config: &authn::Config, failures: &Arc<FailedAuthentications>) -> Arc<ApiKeys> {
-        let stored = self.stored.as_ref().map(|stored| Arc::clone(&stored.keys));
-        Arc::new(ApiKeys::new(config, stored, Arc::clone(failures)))
+impl Maker {
+    fn make(
+        &self,
+        config: &authn::Config,
+        failures: &Arc<FailedAuthentications>,
+    ) -> Arc<Authenticators> {
+        let stored = self.stored.as_ref();
+        let keys = stored.map(|stored| Arc::clone(&stored.keys));
+        Arc::new(Authenticators {
+            keys: Arc::new(ApiKeys::new(config, keys, Arc::clone(failures))),
+            sessions: stored.map(|stored| Arc::clone(&stored.sessions)),
+        })
     }
 
     /// The failures counted so far, unless the rate at which they may come has changed.
@@ -145,12 +160,15 @@ impl App {
                 let (stored, follower) =
                     open_store(store, config, platform, &metrics, &pulse).await?;
                 background.push(tokio::spawn(follower.follow()));
+                let sessions = &stored.sessions;
+                background.push(tokio::spawn(Arc::clone(sessions).keep_writing()));
+                background.push(tokio::spawn(sweep(sessions.sessions().clone())));
                 Some(stored)
             }
             None => None,
         };
         let failures = FailedAuthentications::new(config.limits.failed_authentications);
-        let keys = KeyMaker {
+        let authn = Maker {
             stored,
             failures: ArcSwap::from_pointee(failures),
         };
@@ -168,7 +186,7 @@ impl App {
         let served = Arc::new(Served {
             gateway: config.gateway.clone(),
             upstreams: config.upstreams.clone(),
-            keys: keys.make(&config.api_keys, &keys.failures.load()),
+            authenticators: authn.make(&config.authn, &authn.failures.load()),
         });
         let blueprint = Blueprint {
             workers: config.workers,
@@ -209,7 +227,7 @@ impl App {
             readiness,
             metrics,
             access_log: log_writer,
-            keys,
+            authn,
             pulse,
         })
     }
@@ -229,17 +247,18 @@ impl App {
     /// What [`fixed_changes`](crate::config::fixed_changes) names stays as it was.
     /// Connections keep the deadlines that they began with.
     pub async fn reload(&self, config: &Config) -> Result<(), Unservable> {
-        let failures = self.keys.failures(&config.limits);
+        let failures = self.authn.failures(&config.limits);
         let served = Arc::new(Served {
             gateway: config.gateway.clone(),
             upstreams: config.upstreams.clone(),
-            keys: self.keys.make(&config.api_keys, &failures),
+            authenticators: self.authn.make(&config.authn, &failures),
         });
         self.crew.reload(&served).await?;
         self.listen.store(Arc::new(config.listen.clone()));
-        self.keys.failures.store(failures);
-        if let Some(stored) = &self.keys.stored {
+        self.authn.failures.store(failures);
+        if let Some(stored) = &self.authn.stored {
             stored.freshness.believe_for(config.cache.max_staleness);
+            stored.sessions.live_for(config.authn.session_lifetime);
         }
         // What is held open on a key that is no longer there ends now.
         self.pulse.beat();
@@ -271,6 +290,9 @@ impl App {
         for task in &self.background {
             task.abort();
         }
+        if let Some(stored) = &self.authn.stored {
+            stored.sessions.write_slides().await;
+        }
         if let Some(log) = self.access_log.take() {
             let flushed = tokio::task::spawn_blocking(move || log.finish(LOG_FLUSH)).await;
             if !flushed.unwrap_or(false) {
@@ -292,16 +314,24 @@ async fn open_store(
     platform: &Platform,
     metrics: &Metrics,
     pulse: &Pulse,
-) -> Result<(Stored, Follower<Key>), StartError> {
+) -> Result<(Stored, Follower), StartError> {
     let clock = &platform.clock;
     let store = Store::open(store, Arc::clone(clock), observer(metrics));
     let store = Arc::new(store.map_err(StartError::Store)?);
-    let verdicts = Arc::new(Verdicts::new(config.cache.capacity));
+    let capacity = config.cache.capacity;
+    let keys = Arc::new(Verdicts::new(capacity));
+    let issuers = Arc::new(Verdicts::new(capacity));
+    let sessions = Arc::new(Verdicts::new(capacity));
+    let remembered = vec![
+        Remembered::new(&keys, api_key::concerned_keys),
+        Remembered::new(&issuers, api_key::concerned_issuers),
+        Remembered::new(&sessions, session_token::concerned),
+    ];
     let freshness = Freshness::new(config.cache.max_staleness, clock.monotonic());
     let freshness = Arc::new(freshness);
     let follower = Follower::begin(
         Arc::clone(&store),
-        Arc::clone(&verdicts),
+        remembered,
         Arc::clone(&freshness),
         pulse.clone(),
         Arc::clone(clock),
@@ -309,15 +339,39 @@ async fn open_store(
     )
     .await
     .map_err(StartError::Feed)?;
+    let pepper = &config.authn.pepper;
     let keyring = Keyring::new(
-        store,
-        config.api_keys.prefix.clone(),
-        config.api_keys.pepper.clone(),
+        Arc::clone(&store),
+        config.authn.prefix.clone(),
+        pepper.clone(),
         platform.clone(),
     );
-    let keys = StoredKeys::new(Arc::new(keyring), verdicts, Arc::clone(&freshness));
-    let keys = Arc::new(keys);
-    Ok((Stored { keys, freshness }, follower))
+    let keys = StoredKeys::new(Arc::new(keyring), keys, issuers, Arc::clone(&freshness));
+    let sessions = SessionTokens::new(
+        Sessions::new(store, pepper.clone(), platform.clone()),
+        sessions,
+        Arc::clone(&freshness),
+        config.authn.session_lifetime,
+        platform.clone(),
+        metrics.clone(),
+    );
+    let stored = Stored {
+        keys: Arc::new(keys),
+        sessions: Arc::new(sessions),
+        freshness,
+    };
+    Ok((stored, follower))
+}
+
+/// Deletes what has long been over, now and then, for ever.
+async fn sweep(sessions: Sessions) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        match sessions.sweep().await {
+            Ok(deleted) => tracing::debug!(deleted, "swept the sessions that were over"),
+            Err(error) => tracing::warn!(%error, "sessions that are over could not be swept"),
+        }
+    }
 }
 
 /// Serves metrics and probes from here until the process ends, through the drain too.

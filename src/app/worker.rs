@@ -7,7 +7,7 @@ use std::thread;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::authn::api_key::ApiKeys;
+use crate::authn::authenticators::Authenticators;
 use crate::cache::feed::Pulse;
 use crate::gateway::{self, Core, RequestIds, Snapshot, Unservable};
 use crate::limits::Callers;
@@ -48,7 +48,7 @@ pub(super) struct Blueprint {
 pub(super) struct Served {
     pub(super) gateway: gateway::Config,
     pub(super) upstreams: Vec<upstream::Config>,
-    pub(super) keys: Arc<ApiKeys>,
+    pub(super) authenticators: Arc<Authenticators>,
 }
 
 /// A configuration on its way to a worker, which answers whether it is in force.
@@ -196,7 +196,7 @@ async fn live(
     pools.fit(&served.upstreams);
     let built = Snapshot::build(
         &served.gateway,
-        Arc::clone(&served.keys),
+        &served.authenticators,
         &pools.open,
         &metrics,
     );
@@ -234,8 +234,8 @@ async fn live(
         while let Some((served, done)) = orders.recv().await {
             let mut fresh = pools.clone();
             fresh.fit(&served.upstreams);
-            let keys = Arc::clone(&served.keys);
-            let outcome = Snapshot::build(&served.gateway, keys, &fresh.open, &metrics)
+            let authenticators = &served.authenticators;
+            let outcome = Snapshot::build(&served.gateway, authenticators, &fresh.open, &metrics)
                 .map(|snapshot| core.snapshot.store(Arc::new(snapshot)));
             if outcome.is_ok() {
                 pools = fresh;

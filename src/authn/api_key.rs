@@ -1,6 +1,6 @@
 //! API keys on the request path: from presented bytes to a proven [`Key`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +17,17 @@ use crate::platform::Monotonic;
 use crate::rules::api_key::{Digest, Pepper, Record, Shape, StaticKey, shape};
 use crate::rules::bucket::Rate;
 use crate::rules::decision::{Fault, Refusal, Reject};
+use crate::rules::feed::Change;
 use crate::rules::headers::encoded_value;
 use crate::rules::principal::Scopes;
 use crate::rules::time::Timestamp;
 use crate::telemetry::metrics::{Cache, CacheResult, WorkerShard};
 
 /// Shorter secrets were never minted and are refused by an import: not worth a look-up.
-const SHORTEST_STORED: usize = 20;
+pub(super) const SHORTEST_STORED: usize = 20;
+
+/// How the ids of keys from the configuration begin.
+const STATIC: &str = "static:";
 
 /// A genuine API key, with all that a request needs of it made once.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Key {
     pub id: Arc<str>,
     /// Its owner, or its name where it has none.
     pub subject: Arc<str>,
+    /// Its owner.
+    pub owner: Option<Box<str>>,
     /// What it may do.
     pub scopes: Scopes,
     /// The rate its holder may reach, over all routes.
@@ -54,7 +60,7 @@ pub struct Key {
 impl Key {
     fn from_static(key: &StaticKey, digest: Digest) -> Self {
         Self::new(
-            &format!("static:{}", key.name),
+            &format!("{STATIC}{}", key.name),
             &key.name,
             key.owner.as_deref(),
             &key.scopes,
@@ -89,6 +95,7 @@ impl Key {
         Self {
             id: id.into(),
             subject: subject.into(),
+            owner: owner.map(Into::into),
             scopes: scopes.clone(),
             rate_limit: grant.rate_limit,
             id_value: encoded_value(id),
@@ -108,6 +115,14 @@ impl Key {
             Err(Reject::ApiKeyInvalid)
         } else {
             Ok(())
+        }
+    }
+
+    /// Whether what was issued through the key `id` of `owner` goes with this key.
+    pub fn is_of(&self, id: Option<&str>, owner: Option<&str>) -> bool {
+        match &self.owner {
+            Some(own) => owner == Some(&**own),
+            None => id == Some(&*self.id),
         }
     }
 
@@ -138,28 +153,60 @@ pub enum Sought {
     },
 }
 
+/// Whether a key is in force, for what was issued through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    revoked: bool,
+}
+
 /// Keys in the store, as the request path sees them. Outlives reloads.
 pub struct StoredKeys {
     keyring: Arc<Keyring>,
     verdicts: Arc<Verdicts<Key>>,
+    /// By the digest of a key's id.
+    issuers: Arc<Verdicts<Issuer>>,
     freshness: Arc<Freshness>,
     /// The last look-up failed, and that was told.
     failing: Arc<AtomicBool>,
 }
 
 impl StoredKeys {
-    /// The keys of `keyring`, remembered in `verdicts` for as long as `freshness` vouches for it.
+    /// The keys of `keyring`, remembered for as long as `freshness` vouches for it: those that
+    /// were presented in `verdicts`, those that something was issued through in `issuers`.
     pub fn new(
         keyring: Arc<Keyring>,
         verdicts: Arc<Verdicts<Key>>,
+        issuers: Arc<Verdicts<Issuer>>,
         freshness: Arc<Freshness>,
     ) -> Self {
         Self {
             keyring,
             verdicts,
+            issuers,
             freshness,
             failing: Arc::default(),
         }
+    }
+
+    async fn load_issuer(
+        &self,
+        id: &str,
+        digest: Digest,
+    ) -> Result<Option<Arc<Issuer>>, LoadFailed> {
+        let keyring = Arc::clone(&self.keyring);
+        let id: Box<str> = id.into();
+        let load = move || async move {
+            match keyring.find(&id).await {
+                Ok(record) => Ok(record.map(|record| Issuer {
+                    revoked: record.revoked_at.is_some(),
+                })),
+                Err(fault) => {
+                    tracing::debug!(error = %Chain(&fault), "looking up an API key by its id failed");
+                    Err(LoadFailed)
+                }
+            }
+        };
+        self.issuers.load(digest, load).await
     }
 
     async fn load(&self, digest: Digest) -> Result<Option<Arc<Key>>, LoadFailed> {
@@ -181,6 +228,22 @@ impl StoredKeys {
             }
         };
         self.verdicts.load(digest, load).await
+    }
+}
+
+/// What a change makes wrong of the keys that were presented.
+pub fn concerned_keys(change: &Change) -> Vec<Digest> {
+    match change {
+        Change::ApiKey { digests, .. } => digests.clone(),
+        Change::Session { .. } | Change::Unknown => Vec::new(),
+    }
+}
+
+/// What a change makes wrong of the keys that something was issued through.
+pub fn concerned_issuers(change: &Change) -> Vec<Digest> {
+    match change {
+        Change::ApiKey { id, .. } => vec![Digest::of(id.as_bytes())],
+        Change::Session { .. } | Change::Unknown => Vec::new(),
     }
 }
 
@@ -206,6 +269,7 @@ pub struct ApiKeys {
     prefix: Box<str>,
     pepper: Option<Pepper>,
     statics: HashMap<Digest, Arc<Key>, RandomState>,
+    static_names: HashSet<Box<str>, RandomState>,
     stored: Option<Arc<StoredKeys>>,
     failures: Arc<FailedAuthentications>,
 }
@@ -228,6 +292,7 @@ impl ApiKeys {
             prefix: config.prefix.clone(),
             pepper: config.pepper.clone(),
             statics: statics.collect(),
+            static_names: config.statics.iter().map(|key| key.name.clone()).collect(),
             stored,
             failures,
         }
@@ -248,6 +313,11 @@ impl ApiKeys {
         matches!(shape(&self.prefix, secret), Shape::Minted)
     }
 
+    /// The digest under which the store knows a secret.
+    pub(super) fn digest(&self, secret: &[u8]) -> Digest {
+        Digest::of(secret).keyed(self.pepper.as_ref())
+    }
+
     /// Finds out whether these bytes are a key's.
     ///
     /// A look-up in the store is counted against the `charged` address before it is made, and
@@ -263,7 +333,7 @@ impl ApiKeys {
         if matches!(shape(&self.prefix, secret), Shape::Garbled) {
             return unknown;
         }
-        let digest = Digest::of(secret).keyed(self.pepper.as_ref());
+        let digest = self.digest(secret);
         if let Some(key) = self.statics.get(&digest) {
             return Ok(Sought::Genuine(Arc::clone(key)));
         }
@@ -314,11 +384,43 @@ impl ApiKeys {
         }
     }
 
+    /// Whether the key of this id, whose digest is `digest`, is in force for what was issued
+    /// through it: known, and not revoked. That it expired ends nothing.
+    pub async fn vouches_for(
+        &self,
+        id: &str,
+        digest: &Digest,
+        now: Monotonic,
+    ) -> Result<bool, Fault> {
+        if let Some(name) = id.strip_prefix(STATIC) {
+            return Ok(self.static_names.contains(name));
+        }
+        let Some(stored) = &self.stored else {
+            return Ok(false);
+        };
+        if !stored.freshness.vouches(now) {
+            return Err(Fault::StoreUnavailable);
+        }
+        let issuer = match stored.issuers.known(digest) {
+            Known::Value(issuer) => Some(issuer),
+            Known::Nothing => None,
+            Known::Unasked => Box::pin(stored.load_issuer(id, *digest))
+                .await
+                .map_err(|LoadFailed| Fault::StoreUnavailable)?,
+        };
+        Ok(issuer.is_some_and(|issuer| !issuer.revoked))
+    }
+
     /// Counts an unknown credential against `client`; a reject past the limit.
     pub fn count(&self, client: IpAddr, now: Monotonic) -> Result<(), Reject> {
         self.failures
             .charge(client, now)
             .map_err(|retry_after| Reject::RateLimited { retry_after })
+    }
+
+    /// Takes back what was counted against `client`.
+    pub fn refund(&self, client: IpAddr) {
+        self.failures.refund(client);
     }
 
     /// Whether a key that was let in may stay: it is judged as if it were presented anew.

@@ -251,6 +251,11 @@ impl Keyring {
         Err(KeyringError::Contended)
     }
 
+    /// The key with this id, good or not; judging is the caller's. Cancel safe.
+    pub async fn find(&self, id: &str) -> Result<Option<Record>, StoreFault> {
+        Ok(self.load(id).await?.map(|(_, record)| record))
+    }
+
     async fn existing(&self, id: &str) -> Result<(u64, Record), KeyringError> {
         if api_key::shape(&self.prefix, id.as_bytes()) == Shape::Minted {
             return Err(KeyringError::KeyForId);

@@ -1,14 +1,19 @@
 //! Credentials become principals here.
 
 pub mod api_key;
+pub mod authenticators;
 pub mod keyring;
+pub mod proven;
+pub mod session_token;
+pub mod sessions;
 pub mod standing;
 
 use http::HeaderName;
 
 use crate::rules::api_key::{Pepper, StaticKey};
+use crate::rules::session::Lifetime;
 
-/// How API keys are read and judged.
+/// How credentials are read and judged.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The headers that carry a key.
@@ -21,4 +26,6 @@ pub struct Config {
     pub pepper: Option<Pepper>,
     /// Keys from the file and from the key directory.
     pub statics: Vec<StaticKey>,
+    /// How long client sessions live.
+    pub session_lifetime: Lifetime,
 }

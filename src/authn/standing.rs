@@ -3,33 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authn::api_key::{ApiKeys, Key};
+use crate::authn::authenticators::Authenticators;
+use crate::authn::proven::Proven;
 use crate::cache::feed::Pulse;
 use crate::platform::Platform;
 
 /// The longest wait between two looks: the wall clock may step meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// Waits until `key` is refused: it expired, was revoked, or nobody vouches for it any more.
+/// Waits until something of what was `proven` is refused: it expired, was revoked, or nobody
+/// vouches for it any more.
 ///
-/// `keys` is asked for those in force at each look, since a reload replaces them. Cancel safe.
+/// `authenticators` is asked for those in force at each look, since a reload replaces them. Cancel
+/// safe.
 pub async fn ended(
-    key: Arc<Key>,
-    keys: impl Fn() -> Arc<ApiKeys> + Send,
+    proven: Proven,
+    authenticators: impl Fn() -> Arc<Authenticators> + Send,
     pulse: Pulse,
     platform: Platform,
 ) {
     let mut beats = pulse.listen();
     loop {
         let wall = platform.clock.now();
-        let in_force = keys();
+        let in_force = authenticators();
         if !in_force
-            .still_stands(&key, wall, platform.clock.monotonic())
+            .still_stands(&proven, wall, platform.clock.monotonic())
             .await
         {
             return;
         }
-        let left = key
+        let left = proven
             .good_until()
             .map_or(LONGEST_WAIT, |end| end.since(wall).min(LONGEST_WAIT));
         tokio::select! {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::platform::{Clock, Monotonic};
+use crate::rules::api_key::Digest;
 use crate::rules::feed::Change;
 use crate::store::{Store, StoreFault};
 use crate::telemetry::metrics::Metrics;
@@ -92,10 +93,30 @@ impl Default for Pulse {
     }
 }
 
+/// Something remembered of the store, and how it is forgotten.
+pub struct Remembered {
+    forget: Box<dyn Fn(&Change) + Send + Sync>,
+    forget_all: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Remembered {
+    /// `concerned` tells what a change makes wrong in `verdicts`.
+    pub fn new<V: Send + Sync + 'static>(
+        verdicts: &Arc<Verdicts<V>>,
+        concerned: fn(&Change) -> Vec<Digest>,
+    ) -> Self {
+        let (one, all) = (Arc::clone(verdicts), Arc::clone(verdicts));
+        Self {
+            forget: Box::new(move |change| one.forget(&concerned(change))),
+            forget_all: Box::new(move || all.forget_all()),
+        }
+    }
+}
+
 /// Follows a store's events on behalf of everything remembered of it.
-pub struct Follower<V> {
+pub struct Follower {
     store: Arc<Store>,
-    verdicts: Arc<Verdicts<V>>,
+    remembered: Vec<Remembered>,
     freshness: Arc<Freshness>,
     pulse: Pulse,
     clock: Arc<dyn Clock>,
@@ -104,13 +125,13 @@ pub struct Follower<V> {
     connected: bool,
 }
 
-impl<V: Send + Sync + 'static> Follower<V> {
+impl Follower {
     /// Begins to follow from where the store is now.
     ///
     /// Nothing may be remembered of the store before this returned.
     pub async fn begin(
         store: Arc<Store>,
-        verdicts: Arc<Verdicts<V>>,
+        remembered: Vec<Remembered>,
         freshness: Arc<Freshness>,
         pulse: Pulse,
         clock: Arc<dyn Clock>,
@@ -122,7 +143,7 @@ impl<V: Send + Sync + 'static> Follower<V> {
         metrics.event_lag(Duration::ZERO);
         Ok(Self {
             store,
-            verdicts,
+            remembered,
             freshness,
             pulse,
             clock,
@@ -154,7 +175,7 @@ impl<V: Send + Sync + 'static> Follower<V> {
                 let lag = newest.map_or(Duration::ZERO, |at| self.clock.now().since(at));
                 self.metrics.event_lag(lag);
                 if events.gap {
-                    self.verdicts.forget_all();
+                    self.forget_all();
                 }
                 for event in &events.events {
                     self.apply(&Change::decode(&event.payload));
@@ -183,9 +204,18 @@ impl<V: Send + Sync + 'static> Follower<V> {
     }
 
     fn apply(&self, change: &Change) {
-        match change {
-            Change::ApiKey { digests, .. } => self.verdicts.forget(digests),
-            Change::Unknown => self.verdicts.forget_all(),
+        if *change == Change::Unknown {
+            self.forget_all();
+            return;
+        }
+        for remembered in &self.remembered {
+            (remembered.forget)(change);
+        }
+    }
+
+    fn forget_all(&self) {
+        for remembered in &self.remembered {
+            (remembered.forget_all)();
         }
     }
 }

@@ -124,8 +124,8 @@ async fn mint(config: &Config, platform: &Platform) -> Result<Created, Failure> 
     let store = Store::open(store, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}))?;
     let keyring = Keyring::new(
         Arc::new(store),
-        config.api_keys.prefix.clone(),
-        config.api_keys.pepper.clone(),
+        config.authn.prefix.clone(),
+        config.authn.pepper.clone(),
         platform.clone(),
     );
     let key = NewKey {

@@ -6,14 +6,14 @@
 mod output;
 
 use std::error::Error;
-use std::fs;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::terminal::{Terminal, print_chain, read};
 use crate::authn;
 use crate::authn::keyring::{ImportError, Keyring, NewKey};
 use crate::platform::Platform;
@@ -107,16 +107,6 @@ struct Create {
     json: bool,
 }
 
-/// Where a command reads and writes.
-pub struct Terminal<'a> {
-    /// Standard input.
-    pub input: &'a mut dyn Read,
-    /// Standard output: what was asked for.
-    pub out: &'a mut dyn Write,
-    /// Standard error: what went wrong.
-    pub err: &'a mut dyn Write,
-}
-
 /// Runs the command and returns its exit status.
 pub fn run(
     keys: Keys,
@@ -188,16 +178,6 @@ impl Failure {
             Self::Other(error) => print_chain(err, &**error),
         }
     }
-}
-
-fn print_chain(err: &mut dyn Write, error: &dyn Error) -> io::Result<()> {
-    write!(err, "error: {error}")?;
-    let mut source = error.source();
-    while let Some(error) = source {
-        write!(err, ": {error}")?;
-        source = error.source();
-    }
-    writeln!(err)
 }
 
 fn attempt(
@@ -280,19 +260,6 @@ fn attempt(
         }
     }
     Ok(out.flush()?)
-}
-
-/// The file's name for messages, and its text.
-fn read(file: &Path, input: &mut dyn Read) -> Result<(String, String), Failure> {
-    if file == Path::new("-") {
-        let text = io::read_to_string(input)?;
-        return Ok(("stdin".to_owned(), text));
-    }
-    let name = file.display().to_string();
-    match fs::read_to_string(file) {
-        Ok(text) => Ok((name, text)),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}")).into()),
-    }
 }
 
 fn scope(text: &str) -> Result<String, &'static str> {

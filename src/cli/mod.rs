@@ -5,6 +5,8 @@ mod demo;
 pub mod keys;
 pub mod schema;
 mod serve;
+mod sessions;
+mod terminal;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -13,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub use terminal::Terminal;
 
 use crate::config::{self, Config, Overrides};
 use crate::platform::Platform;
@@ -60,6 +64,8 @@ enum Command {
     Demo,
     /// Make, list and revoke API keys
     Keys(keys::Keys),
+    /// List, end and take over client sessions
+    Sessions(sessions::Command),
     /// Print what a configuration can hold
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -98,6 +104,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Serve => return serve::run(&sources.config, sources.overrides()),
         Command::Demo => return demo::run(),
         Command::Keys(keys) => return manage(keys, &sources),
+        Command::Sessions(command) => return manage_sessions(command, &sources),
         Command::Check => check::run(&sources.config, &sources.overrides(), &mut out, &mut err),
         Command::Config(ConfigCommand::Schema) => schema::schema(&mut out).map(|()| DONE),
         Command::Config(ConfigCommand::Reference) => schema::reference(&mut out).map(|()| DONE),
@@ -126,9 +133,26 @@ fn manage(keys: keys::Keys, sources: &Sources) -> u8 {
     keys::run(
         keys,
         config.store.as_ref(),
-        &config.api_keys,
+        &config.authn,
         &Platform::system(),
-        &mut keys::Terminal {
+        &mut Terminal {
+            input: &mut io::stdin(),
+            out: &mut io::stdout(),
+            err: &mut io::stderr(),
+        },
+    )
+}
+
+fn manage_sessions(command: sessions::Command, sources: &Sources) -> u8 {
+    let Some(config) = load(&sources.config, &sources.overrides()) else {
+        return WRONG;
+    };
+    sessions::run(
+        command,
+        config.store.as_ref(),
+        &config.authn,
+        &Platform::system(),
+        &mut Terminal {
             input: &mut io::stdin(),
             out: &mut io::stdout(),
             err: &mut io::stderr(),

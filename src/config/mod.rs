@@ -45,8 +45,8 @@ pub struct Config {
     pub upstreams: Vec<upstream::Config>,
     /// The request path.
     pub gateway: gateway::Config,
-    /// API keys.
-    pub api_keys: authn::Config,
+    /// Credentials.
+    pub authn: authn::Config,
     /// The store; `None` keeps nothing.
     pub store: Option<store::Config>,
     /// What is remembered of it.

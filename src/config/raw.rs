@@ -27,12 +27,14 @@ pub(super) struct Raw {
     /// shorter; then named methods beat any. The order in the file never matters, and two routes
     /// that tie are an error.
     pub(super) routes: Vec<Route>,
-    /// What callers are told when they are refused.
+    /// The routes that gatelet answers itself, and what callers are told when they are refused.
     pub(super) auth: Auth,
     /// Cross-origin requests. Without this section, OPTIONS is a request like any other.
     pub(super) cors: Option<Cors>,
     /// API keys: how they are presented, and those that are configured rather than stored.
     pub(super) api_keys: ApiKeys,
+    /// Client session tokens, which a server issues for its users through `POST /sessions`.
+    pub(super) session_token: SessionToken,
     /// Where minted keys are kept. Without this section nothing is kept, and only static and
     /// directory keys work. Fixed until restart.
     pub(super) store: Option<Store>,
@@ -240,6 +242,8 @@ pub(super) enum RouteScopes {
 pub(super) struct ScopesTable {
     /// The scopes that an API key must carry.
     pub(super) api_key: Vec<String>,
+    /// The scopes that a session token must carry.
+    pub(super) session_token: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
@@ -247,12 +251,14 @@ pub(super) struct ScopesTable {
 #[schemars(extend("title" = "credential"))]
 pub(super) enum Credential {
     ApiKey,
+    SessionToken,
 }
 
 impl Credential {
     pub(super) fn kind(self) -> Kind {
         match self {
             Self::ApiKey => Kind::ApiKey,
+            Self::SessionToken => Kind::SessionToken,
         }
     }
 }
@@ -269,14 +275,69 @@ pub(super) enum EncodedSlash {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Auth {
+    /// Below which gatelet answers by itself; other paths below it fall to the routes.
+    pub(super) prefix: String,
     /// The `realm` of the challenges in a 401.
     pub(super) realm: String,
+    /// The member that own answers are wrapped in: `"data"` makes them `{"data":{…}}`. Empty: none.
+    pub(super) envelope: String,
+    /// Where the own routes are.
+    pub(super) paths: AuthPaths,
 }
 
 impl Default for Auth {
     fn default() -> Self {
         Self {
+            prefix: "/api/v1/auth".to_owned(),
             realm: "gatelet".to_owned(),
+            envelope: String::new(),
+            paths: AuthPaths::default(),
+        }
+    }
+}
+
+/// `[auth.paths]`: below `auth.prefix`; a path that begins `//` is from the root.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AuthPaths {
+    /// `POST` issues a client session, `DELETE` of `/{sessionId}` below it ends one. A segment
+    /// `{subject}` names whose it is.
+    #[schemars(example = &"//api/v3/custodians/me/clients/{subject}/sessions")]
+    pub(super) sessions: String,
+    /// `GET` tells a token's bearer who it is.
+    pub(super) session: String,
+    /// `POST` tells a server what a token is worth (RFC 7662).
+    pub(super) introspect: String,
+}
+
+impl Default for AuthPaths {
+    fn default() -> Self {
+        Self {
+            sessions: "/sessions".to_owned(),
+            session: "/session".to_owned(),
+            introspect: "/introspect".to_owned(),
+        }
+    }
+}
+
+/// `[session_token]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SessionToken {
+    /// How long one lives past its last use.
+    pub(super) idle: Period,
+    /// How long one lives in all, however it is used.
+    pub(super) max: Period,
+    /// What one may do, where its issuer does not say; no more than the issuing key may.
+    pub(super) scopes: Vec<String>,
+}
+
+impl Default for SessionToken {
+    fn default() -> Self {
+        Self {
+            idle: seconds(24 * 3600),
+            max: seconds(7 * 24 * 3600),
+            scopes: Vec::new(),
         }
     }
 }

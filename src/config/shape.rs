@@ -21,15 +21,15 @@ const LATER_KEYS: [(&str, &str); 22] = [
     ("upstreams.ca_file", "TLS to an upstream"),
     ("upstreams.server_name", "TLS to an upstream"),
     ("routes.scopes.access_token", "an access token"),
-    ("routes.scopes.session_token", "a session token"),
-    ("auth.prefix", "sign-in"),
-    ("auth.envelope", "sign-in"),
     ("auth.csrf_origins", "sign-in"),
     ("auth.refresh_needs_key", "sign-in"),
-    ("auth.paths", "sign-in"),
+    ("auth.paths.nonce", "sign-in"),
+    ("auth.paths.verify", "sign-in"),
+    ("auth.paths.refresh", "sign-in"),
+    ("auth.paths.logout", "sign-in"),
+    ("auth.paths.jwks", "sign-in"),
     ("access_token", "access tokens"),
     ("refresh_token", "refresh tokens"),
-    ("session_token", "session tokens"),
     ("wallet", "wallet sign-in"),
     ("store.urls", "a Redis store"),
     ("store.cluster", "a Redis store"),
@@ -41,10 +41,9 @@ const LATER_KEYS: [(&str, &str); 22] = [
 ];
 
 /// Words that name what this version does not have, by the `title` of their schema.
-const LATER_WORDS: [(&str, &str); 4] = [
+const LATER_WORDS: [(&str, &str); 3] = [
     ("protocol", "http2"),
     ("credential", "access_token"),
-    ("credential", "session_token"),
     ("store", "redis"),
 ];
 

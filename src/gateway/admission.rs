@@ -6,14 +6,19 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap};
 
 use crate::authn::api_key::{ApiKeys, Key, Sought};
+use crate::authn::authenticators::Authenticators;
+use crate::authn::proven::Proven;
+use crate::authn::session_token::Session;
 use crate::limits::{Bucket, Caller as Counted, Callers};
 use crate::platform::Monotonic;
+use crate::rules::bucket::Rate;
 use crate::rules::credential::{self, Kind, Kinds};
 use crate::rules::decision::{Refusal, Reject};
 use crate::rules::form::{Line, Lines};
 use crate::rules::policy::{Admitted, Policy};
 use crate::rules::time::Timestamp;
-use crate::telemetry::metrics::WorkerShard;
+use crate::telemetry::metrics::{OWN_ROUTES, WorkerShard};
+use crate::tokens::OwnRoute;
 
 use super::RouteConfig;
 use super::peer::Caller;
@@ -22,15 +27,47 @@ use super::peer::Caller;
 #[derive(Debug)]
 pub(super) struct Entrant {
     pub(super) admitted: Admitted,
-    /// The key that was proven.
-    pub(super) key: Option<Arc<Key>>,
+    /// What was proven.
+    pub(super) proven: Proven,
     /// The bearer is gatelet's own, or may be: the upstream must not see it.
     pub(super) take_authorization: bool,
 }
 
+/// What a route asks of those who are let in.
+#[derive(Clone, Copy)]
+pub(super) struct Needs<'a> {
+    pub(super) name: &'a str,
+    pub(super) policy: &'a Policy,
+    pub(super) rate_limit: Option<Rate>,
+    /// The credentials that the upstream may see.
+    pub(super) forward: Kinds,
+}
+
+impl<'a> Needs<'a> {
+    /// What a configured route asks.
+    pub(super) fn of(route: &'a RouteConfig) -> Self {
+        Self {
+            name: &route.name,
+            policy: &route.policy,
+            rate_limit: route.rate_limit,
+            forward: route.forward,
+        }
+    }
+
+    /// What one of gatelet's own asks.
+    pub(super) fn of_own(route: &'a OwnRoute) -> Self {
+        Self {
+            name: OWN_ROUTES,
+            policy: &route.policy,
+            rate_limit: None,
+            forward: Kinds::NONE,
+        }
+    }
+}
+
 /// What admission looks at besides the request.
 pub(super) struct Gate<'a> {
-    pub(super) keys: &'a ApiKeys,
+    pub(super) authenticators: &'a Authenticators,
     pub(super) callers: &'a Callers,
     pub(super) metrics: &'a WorkerShard,
     pub(super) caller: Caller,
@@ -55,6 +92,8 @@ enum Bearer {
     Absent,
     /// An API key of gatelet's.
     Key(Arc<Key>),
+    /// A session token, good or refused.
+    Session(Result<Arc<Session>, Refusal>),
     /// Not gatelet's; `counted` as in [`Sought::Unknown`].
     Foreign { counted: bool },
     /// Gatelet's by its shape, or the store could not say; where a key is needed, this is why it
@@ -63,13 +102,13 @@ enum Bearer {
 }
 
 impl Gate<'_> {
-    /// Lets a request in on `route`, or says why not.
+    /// Lets a request in that brings what is needed, or says why not.
     pub(super) async fn admit(
         &self,
-        route: &RouteConfig,
+        needs: Needs<'_>,
         headers: &HeaderMap,
     ) -> Result<Entrant, Refusal> {
-        let policy = &route.policy;
+        let policy = needs.policy;
         let listed = policy.listed().contains(Kind::ApiKey);
         let shown = match self.key_header(headers)? {
             Some(secret) if listed => Shown::Judged(self.genuine(secret).await),
@@ -86,47 +125,56 @@ impl Gate<'_> {
         };
         let take_authorization = match &bearer {
             Bearer::Absent | Bearer::Foreign { .. } => false,
-            Bearer::Key(_) => !route.forward.contains(Kind::ApiKey),
+            Bearer::Key(_) => !needs.forward.contains(Kind::ApiKey),
+            Bearer::Session(_) => !needs.forward.contains(Kind::SessionToken),
             Bearer::Unsure(_) => true,
         };
-        let key = match (shown, bearer) {
+        let (key, bearer) = match (shown, bearer) {
             (Shown::Judged(_) | Shown::Unasked, Bearer::Key(_)) => {
                 return Err(Reject::CredentialAmbiguous(Kind::ApiKey).into());
             }
-            (Shown::Judged(judged), _) => Some(judged?),
-            (Shown::Nothing, Bearer::Key(key)) if listed => Some(key),
-            (Shown::Nothing, Bearer::Unsure(refusal)) if listed => return Err(refusal),
-            (Shown::Nothing, Bearer::Foreign { counted }) if !policy.is_open() => {
+            (Shown::Judged(judged), bearer) => (Some(judged?), bearer),
+            (Shown::Nothing, Bearer::Key(key)) if listed => (Some(key), Bearer::Absent),
+            (_, bearer) => (None, bearer),
+        };
+        if let Some(key) = &key {
+            key.judge(self.wall)?;
+        }
+        let session = match bearer {
+            Bearer::Session(judged) => Some(judged?),
+            Bearer::Unsure(refusal) if key.is_none() && listed => return Err(refusal),
+            Bearer::Foreign { counted } if key.is_none() && !policy.is_open() => {
                 if !counted {
-                    self.keys.count(self.caller.address, self.now)?;
+                    self.keys().count(self.caller.address, self.now)?;
                 }
                 return Err(Reject::TokenInvalid.into());
             }
             _ => None,
         };
-        if let Some(key) = &key {
-            key.judge(self.wall)?;
+        let proven = Proven { key, session };
+        if !proven.belongs_together() {
+            return Err(Reject::CredentialMismatch.into());
         }
-        let proven = match key {
-            Some(_) => Kinds::NONE.with(Kind::ApiKey),
-            None => Kinds::NONE,
-        };
-        let admitted = policy.admit(proven, |kind| match kind {
-            Kind::ApiKey => key.as_deref().map(|key| &key.scopes),
-            Kind::SessionToken | Kind::AccessToken => None,
-        })?;
-        self.throttle(route, key.as_deref())?;
+        let admitted = policy.admit(proven.kinds(), |kind| proven.scopes(kind))?;
+        self.throttle(needs, &proven)?;
+        if let (Some(session), Some(sessions)) = (&proven.session, &self.authenticators.sessions) {
+            sessions.slide(session, self.wall, self.metrics);
+        }
         Ok(Entrant {
             admitted,
-            key,
+            proven,
             take_authorization,
         })
+    }
+
+    fn keys(&self) -> &ApiKeys {
+        &self.authenticators.keys
     }
 
     /// The one key that the key headers carry.
     fn key_header<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Reject> {
         let mut shown = None;
-        for name in self.keys.headers() {
+        for name in self.keys().headers() {
             for value in headers.get_all(name) {
                 if shown.replace(value.as_bytes()).is_some() {
                     return Err(Reject::CredentialAmbiguous(Kind::ApiKey));
@@ -148,11 +196,18 @@ impl Gate<'_> {
         shown: &Shown,
         policy: &Policy,
     ) -> Result<Bearer, Refusal> {
-        if !self.keys.read_bearer() {
+        let listed = policy.listed();
+        if Authenticators::is_session_token(bearer) {
+            if !listed.contains(Kind::SessionToken) {
+                return Ok(Bearer::Unsure(Reject::TokenInvalid.into()));
+            }
+            return Ok(Bearer::Session(self.live_session(bearer).await));
+        }
+        if !self.keys().read_bearer() {
             return Ok(Bearer::Foreign { counted: false });
         }
-        let listed = policy.listed().contains(Kind::ApiKey);
-        if self.keys.is_minted(bearer) {
+        let listed = listed.contains(Kind::ApiKey);
+        if self.keys().is_minted(bearer) {
             if !matches!(shown, Shown::Nothing) {
                 return Err(Reject::CredentialAmbiguous(Kind::ApiKey).into());
             }
@@ -166,7 +221,10 @@ impl Gate<'_> {
         let charged = (!needless).then_some(self.caller.address);
         match self.seek(bearer, charged).await {
             Ok(Sought::Genuine(key)) => Ok(Bearer::Key(key)),
-            Ok(Sought::Unknown { counted }) => Ok(Bearer::Foreign { counted }),
+            Ok(Sought::Unknown { counted }) => {
+                let imported = self.imported_session(bearer, policy, counted);
+                Box::pin(imported).await
+            }
             Err(Refusal::Fault(fault)) => Ok(Bearer::Unsure(fault.into())),
             Err(refusal) => Err(refusal),
         }
@@ -178,32 +236,79 @@ impl Gate<'_> {
             Sought::Genuine(key) => Ok(key),
             Sought::Unknown { counted } => {
                 if !counted {
-                    self.keys.count(self.caller.address, self.now)?;
+                    self.keys().count(self.caller.address, self.now)?;
                 }
                 Err(Reject::ApiKeyInvalid.into())
             }
         }
     }
 
+    /// Finds out whether a bearer that is no key is the token of a session taken over from elsewhere.
+    async fn imported_session(
+        &self,
+        bearer: &[u8],
+        policy: &Policy,
+        counted: bool,
+    ) -> Result<Bearer, Refusal> {
+        let found = self
+            .authenticators
+            .seek_session(bearer, None, self.now, self.metrics)
+            .await;
+        match found {
+            Ok(Some(_)) if !policy.listed().contains(Kind::SessionToken) => {
+                Ok(Bearer::Unsure(Reject::TokenInvalid.into()))
+            }
+            Ok(Some(session)) => {
+                if counted {
+                    self.keys().refund(self.caller.address);
+                }
+                let judged = self
+                    .authenticators
+                    .judge_session(session, self.wall, self.now);
+                Ok(Bearer::Session(judged.await))
+            }
+            Ok(None) => Ok(Bearer::Foreign { counted }),
+            Err(Refusal::Fault(fault)) => Ok(Bearer::Unsure(fault.into())),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// The session of a token that is shown as one.
+    async fn live_session(&self, token: &[u8]) -> Result<Arc<Session>, Refusal> {
+        let found = self
+            .authenticators
+            .seek_session(token, Some(self.caller.address), self.now, self.metrics)
+            .await?;
+        let Some(session) = found else {
+            self.keys().count(self.caller.address, self.now)?;
+            return Err(Reject::TokenInvalid.into());
+        };
+        self.authenticators
+            .judge_session(session, self.wall, self.now)
+            .await
+    }
+
     async fn seek(&self, secret: &[u8], charged: Option<IpAddr>) -> Result<Sought, Refusal> {
-        self.keys
+        self.keys()
             .seek(secret, charged, self.now, self.metrics)
             .await
     }
 
     /// Counts the request against the rates of its route and its key.
-    pub(super) fn throttle(&self, route: &RouteConfig, key: Option<&Key>) -> Result<(), Reject> {
+    pub(super) fn throttle(&self, needs: Needs<'_>, proven: &Proven) -> Result<(), Reject> {
+        let key = proven.key.as_deref();
         let of_key = key.and_then(|key| Some((key, key.rate_limit?)));
-        if route.rate_limit.is_none() && of_key.is_none() {
+        if needs.rate_limit.is_none() && of_key.is_none() {
             return Ok(());
         }
-        let counted = match key {
-            Some(key) => Counted::Proven(&key.id),
-            None => Counted::Address(self.caller.address),
+        let counted = match (&proven.session, key) {
+            (Some(session), _) => Counted::Proven(&session.subject),
+            (None, Some(key)) => Counted::Proven(&key.id),
+            (None, None) => Counted::Address(self.caller.address),
         };
-        let of_route = route.rate_limit.map(|rate| {
+        let of_route = needs.rate_limit.map(|rate| {
             let bucket = Bucket::Route {
-                name: &route.name,
+                name: needs.name,
                 caller: counted,
             };
             (bucket, rate)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::authn::api_key::Key;
+use crate::authn::proven::Proven;
 use crate::platform::Monotonic;
 use crate::rules::decision::Refusal;
 use crate::telemetry::access_log::{Line, LoggedPath};
@@ -34,7 +34,7 @@ pub(super) struct Exchange {
     began: Monotonic,
     status: Option<StatusCode>,
     code: Option<&'static str>,
-    key: Option<Arc<Key>>,
+    proven: Proven,
     meter: Option<Arc<Meter>>,
     bytes_out: u64,
     upstream: Option<Duration>,
@@ -64,7 +64,7 @@ impl Exchange {
             began,
             status: None,
             code: None,
-            key: None,
+            proven: Proven::default(),
             meter: None,
             bytes_out: 0,
             upstream: None,
@@ -91,15 +91,19 @@ impl Exchange {
     }
 
     /// The request was let in.
-    pub(super) fn allowed(&mut self, key: Option<Arc<Key>>) {
-        self.key = key;
+    pub(super) fn allowed(&mut self, proven: Proven) {
+        self.proven = proven;
         self.decided(Outcome::Allow);
     }
 
     /// What ends the exchange before its time: the credential that it depends on is refused.
     pub(super) fn ending(&self) -> Option<Ending> {
-        let key = self.key.as_ref()?;
-        Some(self.core.ending(Arc::clone(key)))
+        (!self.proven.is_nobody()).then(|| self.core.ending(self.proven.clone()))
+    }
+
+    /// What the caller proved, once it was let in.
+    pub(super) fn proven(&self) -> &Proven {
+        &self.proven
     }
 
     /// gatelet made up its mind about the request.
@@ -189,8 +193,8 @@ impl Exchange {
             path,
             status: status.as_u16(),
             code: self.code,
-            subject: self.key.as_ref().map(|key| Arc::clone(&key.subject)),
-            key_id: self.key.as_ref().map(|key| Arc::clone(&key.id)),
+            subject: self.proven.subject().cloned(),
+            key_id: self.proven.key.as_ref().map(|key| Arc::clone(&key.id)),
             bytes_in: self.meter.as_ref().map_or(0, |meter| meter.bytes()),
             bytes_out: self.bytes_out,
             duration: lasted,

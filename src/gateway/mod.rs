@@ -23,6 +23,7 @@ use crate::rules::bucket::Rate;
 use crate::rules::credential::Kinds;
 use crate::rules::policy::Policy;
 use crate::rules::route::{MatchOptions, Pattern};
+use crate::tokens;
 
 /// Everything that the request path is told; replaced whole by a reload.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Config {
     pub private_cookies: Vec<Box<str>>,
     /// Cross-origin answers, where gatelet gives them.
     pub cors: Option<Cors>,
+    /// The routes that gatelet answers itself.
+    pub tokens: tokens::Config,
 }
 
 /// One route.

@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, request};
 
+use crate::authn::proven::Proven;
 use crate::rules::credential::Kind;
 use crate::rules::form::{Line, Lines};
 use crate::rules::headers::{self, Scrub};
@@ -57,7 +58,7 @@ impl Rewrite<'_> {
         self.peer.write_forwarded(&mut head, &told);
         head.line(&X_REQUEST_ID, self.request_id);
         if !self.bare {
-            write_identity(&self.snapshot.identity, &mut head, entrant);
+            write_identity(&self.snapshot.identity, &mut head, &entrant.proven);
         }
         head
     }
@@ -114,16 +115,20 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     length.to_str().ok()?.parse().ok()
 }
 
-fn write_identity(names: &Identity, head: &mut Head, entrant: &Entrant) {
-    let Some(key) = &entrant.key else { return };
-    head.line(&names.subject, &key.subject_value);
-    let methods = HeaderValue::from_static(Kind::ApiKey.name());
-    head.line(&names.methods, &methods);
-    head.line(&names.key_id, &key.id_value);
-    if let Some(owner) = &key.owner_value {
-        head.line(&names.key_owner, owner);
+fn write_identity(names: &Identity, head: &mut Head, proven: &Proven) {
+    let mut write = |name, value: Option<&HeaderValue>| {
+        if let Some(value) = value {
+            head.line(name, value);
+        }
+    };
+    write(&names.subject, proven.subject_value());
+    write(&names.methods, proven.methods_value().as_ref());
+    write(&names.scopes, proven.scopes_value());
+    if let Some(key) = &proven.key {
+        write(&names.key_id, Some(&key.id_value));
+        write(&names.key_owner, key.owner_value.as_ref());
     }
-    if let Some(scopes) = &key.scopes_value {
-        head.line(&names.scopes, scopes);
+    if let Some(session) = &proven.session {
+        write(&names.session_id, Some(&session.id_value));
     }
 }

@@ -3,17 +3,21 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
 use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::answer;
-use crate::authn::api_key::Key;
+use crate::authn::proven::Proven;
 use crate::authn::standing;
 use crate::cache::feed::Pulse;
 use crate::limits::Callers;
@@ -25,17 +29,27 @@ use crate::rules::policy::Policy;
 use crate::rules::route::Found;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, Outcome};
+use crate::tokens::{self, Call, OwnRoute};
 use crate::upstream::body::{CutShort, Ending, Inbound, Outbound};
 use crate::upstream::forward::{Failure, forward};
 use crate::upstream::tunnel::{self, Upgrade, UpstreamEnd};
 
-use super::admission::{Entrant, Gate};
+use super::admission::{Entrant, Gate, Needs};
 use super::body::AnswerBody;
 use super::cors;
 use super::exchange::Exchange;
 use super::peer::{self, Caller, Peer, X_REQUEST_ID};
 use super::rewrite::{Rewrite, declared_length};
-use super::snapshot::{Route, Snapshot};
+use super::snapshot::{Route, Snapshot, Target};
+
+/// Until when a session lives, if it is not used again.
+const EXPIRES: HeaderName = HeaderName::from_static("x-session-expires-at");
+
+/// Until when it lives, however it is used.
+const MAX_EXPIRES: HeaderName = HeaderName::from_static("x-session-max-expires-at");
+
+/// The longest that the body of a request to an own route may take to arrive.
+const OWN_BODY: Duration = Duration::from_secs(10);
 
 /// What one worker's request path needs, apart from the configuration.
 pub struct Core {
@@ -188,13 +202,13 @@ impl Core {
         response
     }
 
-    /// Waits until `key` is refused.
-    pub(super) fn ending(self: &Arc<Self>, key: Arc<Key>) -> Ending {
+    /// Waits until something of what was `proven` is refused.
+    pub(super) fn ending(self: &Arc<Self>, proven: Proven) -> Ending {
         let core = Arc::clone(self);
-        let keys = move || Arc::clone(core.snapshot.load().keys());
+        let in_force = move || Arc::clone(core.snapshot.load().authenticators());
         Box::pin(standing::ended(
-            key,
-            keys,
+            proven,
+            in_force,
             self.pulse.clone(),
             self.platform.clone(),
         ))
@@ -214,6 +228,7 @@ impl<'a> Walk<'a> {
     async fn proceed(&mut self, mut parts: Parts, body: Incoming) -> Result<Answer, Refusal> {
         let destination = match self.locate(&parts) {
             Ok(Located::At(destination)) => destination,
+            Ok(Located::Own(route)) => return Box::pin(self.answer_own(route, parts, body)).await,
             Ok(Located::Here(response)) => return Ok(Answer::Own(response)),
             Err(reject) => return Err(self.decided(reject.into())),
         };
@@ -233,8 +248,8 @@ impl<'a> Walk<'a> {
         let (outbound, meter) = match body {
             None => (Outbound::Empty, None),
             Some(body) => Outbound::new(body, limit, &self.snapshot.headers, || {
-                let key = entrant.key.as_ref()?;
-                Some(self.core.ending(Arc::clone(key)))
+                let proven = &entrant.proven;
+                (!proven.is_nobody()).then(|| self.core.ending(proven.clone()))
             }),
         };
         let rewrite = Rewrite {
@@ -267,7 +282,7 @@ impl<'a> Walk<'a> {
         };
         drop(parts);
         self.exchange.metered(meter.clone());
-        self.exchange.allowed(entrant.key);
+        self.exchange.allowed(entrant.proven);
         let clock = &self.core.platform.clock;
         let sent = clock.monotonic();
         let answer = forward(
@@ -363,7 +378,18 @@ impl<'a> Walk<'a> {
                 "the method is another one to whoever reads it without regard to case",
             ));
         }
-        let route = snapshot.routes.get(place).ok_or(Reject::RouteNotFound)?;
+        let route = match snapshot.at(place).ok_or(Reject::RouteNotFound)? {
+            Target::Own(own) => {
+                self.exchange
+                    .matched(&snapshot.own.name, &snapshot.own.series);
+                self.wanted = own.policy.wanted();
+                if encoded_slash || bare || is_tunnel {
+                    return Err(Reject::RouteNotFound);
+                }
+                return Ok(Located::Own(own));
+            }
+            Target::Route(route) => route,
+        };
         self.exchange.matched(&route.name, &route.series);
         self.wanted = route.config.policy.wanted();
         if encoded_slash && !route.config.encoded_slash {
@@ -386,28 +412,66 @@ impl<'a> Walk<'a> {
         parts: &Parts,
         body: &Incoming,
     ) -> Result<Entrant, Refusal> {
-        let route = &destination.route.config;
-        let gate = Gate {
-            keys: &self.snapshot.keys,
+        let gate = self.gate();
+        let needs = Needs::of(&destination.route.config);
+        let entrant = if destination.bare {
+            let nobody = Proven::default();
+            gate.throttle(needs, &nobody)?;
+            Entrant {
+                admitted: Policy::default().admit(Kinds::NONE, |_| None)?,
+                proven: nobody,
+                take_authorization: true,
+            }
+        } else {
+            gate.admit(needs, &parts.headers).await?
+        };
+        self.judge_body(destination, parts, body)?;
+        Ok(entrant)
+    }
+
+    fn gate(&self) -> Gate<'_> {
+        Gate {
+            authenticators: self.snapshot.authenticators(),
             callers: &self.core.callers,
             metrics: self.core.metrics.worker(self.core.worker),
             caller: self.caller,
             wall: self.core.platform.clock.wall(self.exchange.began()),
             now: self.exchange.began(),
             lines: self.lines,
-        };
-        let entrant = if destination.bare {
-            gate.throttle(route, None)?;
-            Entrant {
-                admitted: Policy::default().admit(Kinds::NONE, |_| None)?,
-                key: None,
-                take_authorization: true,
-            }
+        }
+    }
+
+    /// Admits a request to one of gatelet's own routes, and answers it.
+    async fn answer_own(
+        &mut self,
+        route: &'a OwnRoute,
+        parts: Parts,
+        body: Incoming,
+    ) -> Result<Answer, Refusal> {
+        let admitted = self
+            .gate()
+            .admit(Needs::of_own(route), &parts.headers)
+            .await;
+        let entrant = admitted.map_err(|refusal| self.decided(refusal))?;
+        self.exchange.allowed(entrant.proven);
+        let body = if route.action.reads_body() {
+            own_body(body).await?
         } else {
-            gate.admit(route, &parts.headers).await?
+            Bytes::new()
         };
-        self.judge_body(destination, parts, body)?;
-        Ok(entrant)
+        let gate = self.gate();
+        let call = Call {
+            route,
+            path: parts.uri.path(),
+            headers: &parts.headers,
+            body,
+            proven: self.exchange.proven(),
+            wall: gate.wall,
+            now: gate.now,
+            metrics: gate.metrics,
+        };
+        let response = self.snapshot.own.tokens.answer(call).await?;
+        Ok(Answer::Own(response))
     }
 
     /// Refuses a body that is too large by its own word, or that nothing would read.
@@ -485,10 +549,14 @@ impl<'a> Walk<'a> {
     /// Step 10: the answer as the caller gets it.
     fn relay(mut self, answer: Answer) -> Response<AnswerBody> {
         match answer {
-            Answer::Own(response) => self.own(response),
+            Answer::Own(mut response) => {
+                write_expiry(self.exchange.proven(), response.headers_mut());
+                self.own(response)
+            }
             Answer::Upstream(mut response) => {
                 self.snapshot.headers.scrub_response(response.headers_mut());
                 *response.version_mut() = Version::HTTP_11;
+                write_expiry(self.exchange.proven(), response.headers_mut());
                 self.exchange.answered(response.status());
                 response.map(|inbound| AnswerBody::relayed(inbound, self.exchange))
             }
@@ -505,6 +573,15 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Tells a session's bearer until when it lives, in Unix seconds.
+fn write_expiry(proven: &Proven, headers: &mut HeaderMap) {
+    let Some(session) = &proven.session else {
+        return;
+    };
+    headers.insert(EXPIRES, session.expires_at().seconds().into());
+    headers.insert(MAX_EXPIRES, session.max_expires_at().seconds().into());
+}
+
 /// What a tunnel is made of.
 struct Tunnel {
     upgrade: Upgrade,
@@ -515,10 +592,23 @@ struct Tunnel {
     ending: Option<Ending>,
 }
 
+/// The body of a request to one of gatelet's own routes.
+async fn own_body(body: Incoming) -> Result<Bytes, Reject> {
+    let whole = Limited::new(body, tokens::LONGEST_BODY).collect();
+    match tokio::time::timeout(OWN_BODY, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Reject::BodyTooLarge),
+        Ok(Err(_)) => Err(Reject::RequestMalformed("the body broke off")),
+        Err(_) => Err(Reject::RequestTimeout),
+    }
+}
+
 /// Where a request is answered.
 enum Located<'a> {
     /// By an upstream.
     At(Destination<'a>),
+    /// By gatelet, once its caller is let in.
+    Own(&'a OwnRoute),
     /// By gatelet, with this.
     Here(Response<Bytes>),
 }

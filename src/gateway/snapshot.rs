@@ -7,10 +7,11 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::answer::Realm;
-use crate::authn::api_key::ApiKeys;
+use crate::authn::authenticators::Authenticators;
 use crate::rules::headers::HeaderRules;
 use crate::rules::route::{RouteTable, Tie};
-use crate::telemetry::metrics::{Metrics, RouteSeries, UpstreamSeries};
+use crate::telemetry::metrics::{Metrics, OWN_ROUTES, RouteSeries, UpstreamSeries};
+use crate::tokens::{OwnRoute, Tokens};
 use crate::upstream::pool::Pool;
 
 use super::{Config, Cors, RouteConfig};
@@ -27,7 +28,15 @@ pub struct Snapshot {
     pub(super) identity: Identity,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) cors: Option<Cors>,
-    pub(super) keys: Arc<ApiKeys>,
+    pub(super) authenticators: Arc<Authenticators>,
+    pub(super) own: Own,
+}
+
+/// The routes that gatelet answers itself. Their places in the table come before all others.
+pub(super) struct Own {
+    pub(super) tokens: Tokens,
+    pub(super) name: Arc<str>,
+    pub(super) series: Arc<RouteSeries>,
 }
 
 /// A route with what it needs at hand.
@@ -40,6 +49,15 @@ pub(super) struct Route {
     pub(super) response_timeout: Duration,
 }
 
+/// What answers a request.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// gatelet itself.
+    Own(&'a OwnRoute),
+    /// An upstream.
+    Route(&'a Route),
+}
+
 /// The names under which the upstream learns who is calling.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
@@ -48,6 +66,7 @@ pub(super) struct Identity {
     pub(super) key_id: HeaderName,
     pub(super) key_owner: HeaderName,
     pub(super) scopes: HeaderName,
+    pub(super) session_id: HeaderName,
 }
 
 /// Why a configuration cannot be served; `config` reports these before one gets here.
@@ -83,18 +102,16 @@ impl Snapshot {
     /// Builds a worker's view. `pools` are that worker's, in the order of the upstreams.
     pub fn build(
         config: &Config,
-        keys: Arc<ApiKeys>,
+        authenticators: &Arc<Authenticators>,
         pools: &[Arc<Pool>],
         metrics: &Metrics,
     ) -> Result<Self, Unservable> {
-        let table = RouteTable::build(
-            config
-                .routes
-                .iter()
-                .map(|route| (&route.pattern, &*route.methods)),
-            config.matching,
-        )
-        .map_err(Unservable::Ties)?;
+        let own = config.tokens.routes.iter();
+        let own = own.map(|route| (&route.pattern, &*route.methods));
+        let routes = config.routes.iter();
+        let routes = routes.map(|route| (&route.pattern, &*route.methods));
+        let table =
+            RouteTable::build(own.chain(routes), config.matching).map_err(Unservable::Ties)?;
         let routes = config.routes.iter().map(|route| {
             let pool = pools
                 .get(route.upstream)
@@ -117,19 +134,33 @@ impl Snapshot {
             unmatched: metrics.unmatched(),
             headers: Arc::new(HeaderRules::new(
                 &config.identity_prefix,
-                keys.headers(),
+                authenticators.keys.headers(),
                 &config.private_cookies,
             )),
             identity: Identity::below(&config.identity_prefix).ok_or(Unservable::IdentityPrefix)?,
             trusted_proxies: config.trusted_proxies.clone(),
             cors: config.cors.clone(),
-            keys,
+            own: Own {
+                tokens: Tokens::new(config.tokens.clone(), Arc::clone(authenticators)),
+                name: Arc::from(OWN_ROUTES),
+                series: metrics.route(OWN_ROUTES),
+            },
+            authenticators: Arc::clone(authenticators),
         })
     }
 
-    /// The keys in force.
-    pub fn keys(&self) -> &Arc<ApiKeys> {
-        &self.keys
+    /// What turns credentials into principals.
+    pub fn authenticators(&self) -> &Arc<Authenticators> {
+        &self.authenticators
+    }
+
+    /// What is in a place of the table.
+    pub(super) fn at(&self, place: usize) -> Option<Target<'_>> {
+        let own = self.own.tokens.routes();
+        match own.get(place) {
+            Some(route) => Some(Target::Own(route)),
+            None => self.routes.get(place - own.len()).map(Target::Route),
+        }
     }
 }
 
@@ -142,6 +173,7 @@ impl Identity {
             key_id: name("key-id")?,
             key_owner: name("key-owner")?,
             scopes: name("scopes")?,
+            session_id: name("session-id")?,
         })
     }
 }

@@ -9,7 +9,7 @@ mod shape;
 
 pub use digest::{BadDigest, Digest, Pepper};
 pub use record::{NotRotated, Record, Refused, Rotated, Secret, judge, revoke, rotate};
-pub use shape::{Shape, checked_import, key_id, mint, shape};
+pub use shape::{Shape, checked_import, identifier, key_id, mint, shape};
 
 use std::fmt;
 

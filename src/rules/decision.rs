@@ -17,6 +17,16 @@ pub enum Reject {
     ApiKeyInvalid,
     /// A bearer token is not one of gatelet's, on a route that needs one (401).
     TokenInvalid,
+    /// A session was not used for too long, or reached its cap (401).
+    SessionExpired,
+    /// A session was revoked, or the key that it was issued through was (401).
+    SessionRevoked,
+    /// The token was issued through a key of somebody else than the key shown with it (403).
+    CredentialMismatch,
+    /// There is nothing of this name, or nothing that the caller may see (404).
+    NotFound,
+    /// The body is of another media type than the route takes (415).
+    MediaTypeUnsupported(&'static str),
     /// The credential is good and lacks these scopes (403).
     ScopeMissing(Box<str>),
     /// No route matches the path (404).
@@ -90,7 +100,7 @@ impl Reject {
     }
 
     /// Every code a reject can carry, in the order of [`Reject::index`].
-    pub const CODES: [&'static str; 13] = [
+    pub const CODES: [&'static str; 18] = [
         "request_malformed",
         "credential_ambiguous",
         "credential_missing",
@@ -104,6 +114,11 @@ impl Reject {
         "uri_too_long",
         "head_too_large",
         "rate_limited",
+        "session_expired",
+        "session_revoked",
+        "credential_mismatch",
+        "not_found",
+        "media_type_unsupported",
     ];
 
     /// This code's place in [`Reject::CODES`], for counters.
@@ -122,6 +137,11 @@ impl Reject {
             Self::UriTooLong => 10,
             Self::HeadTooLarge => 11,
             Self::RateLimited { .. } => 12,
+            Self::SessionExpired => 13,
+            Self::SessionRevoked => 14,
+            Self::CredentialMismatch => 15,
+            Self::NotFound => 16,
+            Self::MediaTypeUnsupported(_) => 17,
         }
     }
 }

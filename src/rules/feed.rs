@@ -15,6 +15,13 @@ pub enum Change {
         /// The digest of every secret that knows it, those just dropped included.
         digests: Vec<Digest>,
     },
+    /// A client session was taken over or revoked.
+    Session {
+        /// Its id.
+        id: Box<str>,
+        /// The digest of its token.
+        digests: Vec<Digest>,
+    },
     /// A change that this version has no word for. Whoever follows forgets everything: a newer
     /// replica may have revoked something that is remembered here.
     #[serde(other)]

@@ -15,5 +15,6 @@ pub mod path;
 pub mod policy;
 pub mod principal;
 pub mod route;
+pub mod session;
 pub mod time;
 pub mod units;

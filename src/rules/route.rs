@@ -85,15 +85,17 @@ impl PathPattern {
         }
     }
 
-    /// What stands in a path that this template covers in place of its first placeholder, decoded
-    /// once; `None` where that is not UTF-8, or there is no placeholder.
+    /// What stands in a path that this template covers in place of `{name}`, decoded once; `None`
+    /// where that is not UTF-8, or there is no such placeholder.
     ///
     /// `raw_path` is the path as the caller sent it.
-    pub fn filled(&self, raw_path: &str) -> Option<String> {
+    pub fn filled(&self, name: &str, raw_path: &str) -> Option<String> {
         let Self::Template(text) = self else {
             return None;
         };
-        let place = segments(text.as_bytes()).position(is_placeholder)?;
+        let place = segments(text.as_bytes()).position(|segment| {
+            is_placeholder(segment) && segment[1..segment.len() - 1] == *name.as_bytes()
+        })?;
         let raw = segments(raw_path.as_bytes()).nth(place)?;
         path::decoded(raw)
     }
@@ -142,7 +144,7 @@ fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
 
 /// Whether a template's segment stands for any.
 fn is_placeholder(segment: &[u8]) -> bool {
-    segment.starts_with(b"{") && segment.ends_with(b"}")
+    segment.len() > 2 && segment.starts_with(b"{") && segment.ends_with(b"}")
 }
 
 /// Two routes of which neither beats the other.

@@ -17,9 +17,10 @@ fn allowed(room: &str) -> BTreeSet<&'static str> {
         "store" | "limits" | "upstream" | "listener" => with_leaves(&[]),
         "cache" => with_leaves(&["store"]),
         "authn" => with_leaves(&["cache", "limits", "store"]),
-        "gateway" => with_leaves(&["authn", "upstream", "limits", "cache"]),
+        "tokens" => with_leaves(&["authn"]),
+        "gateway" => with_leaves(&["authn", "tokens", "upstream", "limits", "cache"]),
         "config" => with_leaves(&[
-            "authn", "cache", "gateway", "limits", "listener", "store", "upstream",
+            "authn", "cache", "gateway", "limits", "listener", "store", "tokens", "upstream",
         ]),
         "app" => with_leaves(&[
             "authn", "cache", "config", "gateway", "limits", "listener", "store", "upstream",

@@ -193,8 +193,8 @@ fn the_environment_is_read_in_the_types_of_the_schema() {
     let config = config.unwrap().config;
     assert_eq!(&*config.gateway.realm, "111111");
     assert_eq!(config.workers, 3);
-    assert!(!config.api_keys.bearer);
-    assert_eq!(config.api_keys.headers, ["x-api-key", "x-token"]);
+    assert!(!config.authn.bearer);
+    assert_eq!(config.authn.headers, ["x-api-key", "x-token"]);
     assert_eq!(config.gateway.routes[0].request_body, Some(1024));
     let path = "/var/lib/gatelet".into();
     assert_eq!(
@@ -286,9 +286,9 @@ fn the_reference_shows_the_defaults_that_an_empty_section_has() {
             .config
     };
     let (minimal, mut full) = (load(&minimal), load(&full));
-    assert_eq!(full.api_keys.statics.len(), 1);
+    assert_eq!(full.authn.statics.len(), 1);
     assert!(full.gateway.cors.is_some());
-    full.api_keys.statics.clear();
+    full.authn.statics.clear();
     full.gateway.cors = None;
     assert_eq!(format!("{minimal:?}"), format!("{full:?}"));
 }
@@ -312,6 +312,7 @@ fn the_schema_knows_every_section_and_no_null() {
             "auth",
             "cors",
             "api_keys",
+            "session_token",
             "store",
             "cache",
             "limits",

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use gatelet::authn;
-use gatelet::cli::keys::{self, Keys, Terminal};
+use gatelet::cli::Terminal;
+use gatelet::cli::keys::{self, Keys};
 use gatelet::platform::{Clock, Monotonic, Platform};
+use gatelet::rules::session::Lifetime;
 use gatelet::rules::time::Timestamp;
 use gatelet::store;
 use serde_json::{Value, json};
@@ -92,6 +94,7 @@ impl Shell {
             prefix: "gk".into(),
             pepper: None,
             statics: Vec::new(),
+            session_lifetime: Lifetime::default(),
         };
         let platform = Platform {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,

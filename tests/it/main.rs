@@ -20,6 +20,7 @@ mod limits;
 mod proxying;
 mod reload;
 mod revocation;
+mod sessions;
 mod soak;
 mod store;
 mod strangers;

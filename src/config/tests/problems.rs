@@ -81,11 +81,11 @@ fn each_bad_route_says_what_and_how() {
         ),
         (
             "path = \"/a\"\nrequire = [\"access_token\"]".into(),
-            "6: routes[0].require: credential \"access_token\" is not available in this version; known here: \"api_key\"",
+            "6: routes[0].require: credential \"access_token\" is not available in this version; known here: \"api_key\" or \"session_token\"",
         ),
         (
-            "path = \"/a\"\nrequire = { any = [\"session_token\"] }".into(),
-            "6: routes[0].require.any: credential \"session_token\" is not available in this version",
+            "path = \"/a\"\nrequire = { any = [\"access_token\"] }".into(),
+            "6: routes[0].require.any: credential \"access_token\" is not available in this version",
         ),
         (
             "path = \"/a\"\nrequire = { some = [\"api_key\"] }".into(),
@@ -310,8 +310,8 @@ fn each_bad_value_says_what_and_how() {
             "9: auth.realm: \"a\\\"b\" cannot stand in a header; write",
         ),
         (
-            "[auth]\nprefix = \"/auth\"",
-            "9: auth.prefix: sign-in: not available in this version",
+            "[auth]\nprefix = \"auth\"",
+            "9: auth.prefix: \"auth\" does not begin with \"/\"; write it like",
         ),
         (
             "[cors]",

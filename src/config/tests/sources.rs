@@ -41,7 +41,7 @@ fn the_pepper_comes_from_the_environment_before_its_file() {
     let file = home.write("pepper", "from the file, long enough\r\n");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let text = with(&format!("[api_keys]\npepper_file = \"{}\"", file.display()));
-    let bytes = |loaded: &Loaded| loaded.config.api_keys.pepper.as_ref().unwrap().0.to_vec();
+    let bytes = |loaded: &Loaded| loaded.config.authn.pepper.as_ref().unwrap().0.to_vec();
 
     let loaded = home.load(&text).unwrap();
     assert_eq!(bytes(&loaded), b"from the file, long enough");
@@ -89,7 +89,7 @@ fn the_key_directory_holds_one_key_a_file() {
         "[api_keys]\ndirectory = \"{}\"",
         home.path("keys").display()
     ));
-    let statics = home.load(&text).unwrap().config.api_keys.statics;
+    let statics = home.load(&text).unwrap().config.authn.statics;
     assert_eq!(statics.len(), 1);
     let key = &statics[0];
     assert_eq!((&*key.name, key.owner.as_deref()), ("ci", Some("platform")));
@@ -145,7 +145,7 @@ fn a_swapped_link_is_a_change() {
     symlink("..data/key.toml", keys.join("key.toml")).unwrap();
     let text = with(&format!("[api_keys]\ndirectory = \"{}\"", keys.display()));
     let loaded = home.load(&text).unwrap();
-    assert_eq!(&*loaded.config.api_keys.statics[0].name, "one");
+    assert_eq!(&*loaded.config.authn.statics[0].name, "one");
 
     let mut watch = loaded.watch;
     assert!(!watch.changed());
@@ -156,7 +156,7 @@ fn a_swapped_link_is_a_change() {
     assert!(watch.changed());
     assert!(!watch.changed(), "a change is told once");
     assert_eq!(
-        &*home.load(&text).unwrap().config.api_keys.statics[0].name,
+        &*home.load(&text).unwrap().config.authn.statics[0].name,
         "two"
     );
 }

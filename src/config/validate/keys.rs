@@ -20,6 +20,7 @@ use crate::authn;
 use crate::gateway::RouteConfig;
 use crate::rules::api_key::{Digest, Pepper, StaticKey};
 use crate::rules::credential::Kind;
+use crate::rules::session::Lifetime;
 
 pub(super) fn api_keys(
     raw: &ApiKeys,
@@ -57,6 +58,7 @@ pub(super) fn api_keys(
         prefix: raw.prefix.as_str().into(),
         pepper: pepper.map(Pepper),
         statics,
+        session_lifetime: Lifetime::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 mod edge;
 mod keys;
 mod routes;
+mod tokens;
 mod upstreams;
 
 pub(super) use routes::path_key;
@@ -41,7 +42,7 @@ pub(super) fn validate(
     let matching = edge::matching(&raw.routing);
     let routes = routes::routes(raw, matching, findings);
     let identity_prefix = edge::identity_prefix(&raw.identity, findings);
-    let api_keys = keys::api_keys(
+    let mut authn = keys::api_keys(
         &raw.api_keys,
         identity_prefix.as_deref(),
         secrets,
@@ -51,7 +52,10 @@ pub(super) fn validate(
     let realm = edge::realm(&raw.auth, findings);
     let cors = raw.cors.as_ref().map(|cors| edge::cors(cors, findings));
     let store = raw.store.as_ref().map(|store| self::store(store, findings));
-    keys::usable(&api_keys, store.is_some(), &routes, findings);
+    authn.session_lifetime = tokens::session_lifetime(raw, findings);
+    let tokens = tokens::tokens(raw, findings);
+    keys::usable(&authn, store.is_some(), &routes, findings);
+    tokens::usable(&tokens.routes, store.is_some(), &routes, matching, findings);
     warnings::trusted_proxies(&raw.forwarded.trusted_proxies, findings);
     Config {
         listen,
@@ -70,8 +74,9 @@ pub(super) fn validate(
                 .collect(),
             private_cookies: vec!["__Host-refresh".into()],
             cors,
+            tokens,
         },
-        api_keys,
+        authn,
         store,
         cache: cache(&raw.cache, findings),
         limits: limits::Config {

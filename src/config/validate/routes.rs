@@ -217,16 +217,24 @@ impl Judge<'_> {
                 listed.iter().map(|kind| (kind, scopes.clone())).collect()
             }
             Some(RouteScopes::Table(table)) => {
-                let key = format!("{key}.api_key");
-                let scopes = scope_set(&key, &table.api_key, findings);
-                if scopes.is_empty() {
-                    return Vec::new();
+                let tables = [
+                    (Kind::ApiKey, &table.api_key),
+                    (Kind::SessionToken, &table.session_token),
+                ];
+                let mut all = Vec::new();
+                for (kind, names) in tables {
+                    let key = format!("{key}.{kind}");
+                    let scopes = scope_set(&key, names, findings);
+                    if scopes.is_empty() {
+                        continue;
+                    }
+                    if !listed.contains(kind) {
+                        let message = "the route does not list this credential";
+                        findings.problem_with(&key, message, "name it in require");
+                    }
+                    all.push((kind, scopes));
                 }
-                if !listed.contains(Kind::ApiKey) {
-                    let message = "the route does not list this credential";
-                    findings.problem_with(&key, message, "name it in require");
-                }
-                vec![(Kind::ApiKey, scopes)]
+                all
             }
         }
     }

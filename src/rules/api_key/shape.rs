@@ -66,17 +66,19 @@ pub fn shape(prefix: &str, presented: &[u8]) -> Shape {
 
 /// Writes a key's id: `key_` and 16 base62 characters. Ids are not secret.
 pub fn key_id(random: &[u8; 16]) -> Box<str> {
+    identifier("key", random)
+}
+
+/// Writes an id: `kind_` and 16 base62 characters.
+pub fn identifier(kind: &str, random: &[u8; 16]) -> Box<str> {
     let mut number = u128::from_be_bytes(*random);
-    let mut id = *b"key_0000000000000000";
-    for digit in id[4..].iter_mut().rev() {
+    let mut digits = [0; 16];
+    for digit in digits.iter_mut().rev() {
         *digit = ALPHABET[usize::try_from(number % 62).unwrap_or_default()];
         number /= 62;
     }
-    id.iter()
-        .copied()
-        .map(char::from)
-        .collect::<String>()
-        .into()
+    let digits: String = digits.iter().copied().map(char::from).collect();
+    format!("{kind}_{digits}").into()
 }
 
 /// Says what keeps a foreign key from being taken over; never repeats the key.

@@ -251,7 +251,13 @@ fn a_placeholder_is_filled_with_what_the_path_says() {
         ("/clients/%ff/sessions", None),
         ("/clients", None),
     ] {
-        assert_eq!(template.filled(path).as_deref(), filled, "{path}");
+        assert_eq!(
+            template.filled("subject", path).as_deref(),
+            filled,
+            "{path}"
+        );
     }
-    assert_eq!(pattern("/clients/x").path.filled("/clients/x"), None);
+    assert_eq!(template.filled("id", "/clients/x/sessions"), None);
+    let exact = pattern("/clients/x").path;
+    assert_eq!(exact.filled("subject", "/clients/x"), None);
 }

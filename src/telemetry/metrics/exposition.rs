@@ -11,7 +11,8 @@ use prometheus::{Registry, TextEncoder};
 use super::cells::{Histogram, Tally};
 use super::families::{counter, counters, family, gauge, histogram, seconds, whole};
 use super::labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, Reload, StatusClass, StoreOperation,
+    Cache, CacheResult, ConnectionError, Listener, Outcome, Reload, SessionTouch, StatusClass,
+    StoreOperation,
 };
 use super::series::NO_STORE;
 use super::{Metrics, Series};
@@ -118,7 +119,7 @@ impl Sums {
         )
     }
 
-    fn workers(&self) -> [MetricFamily; 6] {
+    fn workers(&self) -> [MetricFamily; 7] {
         let shards = || self.0.workers.iter();
         let rejects = Tally::sum(shards().map(|shard| &shard.rejects));
         let faults = Tally::sum(shards().map(|shard| &shard.faults));
@@ -139,6 +140,9 @@ impl Sums {
             gauge(&[("listener", listener.name())], whole(open))
         });
         let errors = Tally::sum(shards().map(|shard| &shard.connection_errors));
+        let mut touches = Tally::sum(shards().map(|shard| &shard.session_touches));
+        touches[SessionTouch::Written as usize] +=
+            self.0.session_touches_written.load(Ordering::Relaxed);
         [
             family(
                 "gatelet_rejects_total",
@@ -180,6 +184,18 @@ impl Sums {
                         .map(ConnectionError::name)
                         .into_iter()
                         .zip(errors),
+                ),
+            ),
+            family(
+                "gatelet_session_touches_total",
+                "Sessions prolonged by their use, by what it cost the store.",
+                MetricType::COUNTER,
+                counters(
+                    "result",
+                    SessionTouch::ALL
+                        .map(SessionTouch::name)
+                        .into_iter()
+                        .zip(touches),
                 ),
             ),
         ]
@@ -342,6 +358,7 @@ mod tests {
                 "gatelet_rejects_total",
                 "gatelet_request_duration_seconds",
                 "gatelet_requests_total",
+                "gatelet_session_touches_total",
                 "gatelet_store_connected",
                 "gatelet_store_errors_total",
                 "gatelet_store_operation_duration_seconds",

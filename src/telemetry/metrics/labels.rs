@@ -74,6 +74,18 @@ label! {
     Cache {
         /// Verdicts on API keys.
         ApiKey = "api_key",
+        /// What is known of session tokens.
+        SessionToken = "session_token",
+    }
+}
+
+label! {
+    /// What became of a session's prolongation.
+    SessionTouch {
+        /// It is written together with another one of the same session.
+        Coalesced = "coalesced",
+        /// It was written.
+        Written = "written",
     }
 }
 

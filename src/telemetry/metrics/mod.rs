@@ -21,13 +21,17 @@ use prometheus::Registry;
 
 use cells::{Tally, nanoseconds};
 pub use labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, Reload, StatusClass, StoreOperation,
+    Cache, CacheResult, ConnectionError, Listener, Outcome, Reload, SessionTouch, StatusClass,
+    StoreOperation,
 };
 pub use series::{RouteSeries, RouteShard, UpstreamSeries, UpstreamShard, WorkerShard};
 use series::{Shards, StoreSeries};
 
 /// The route label of requests that matched no route.
 pub const UNMATCHED: &str = "none";
+
+/// The route of the requests that gatelet answers itself, below `auth.prefix`.
+pub const OWN_ROUTES: &str = "auth";
 
 /// What the thread that accepts, and serves telemetry, says where a worker says its number.
 pub const NO_WORKER: usize = usize::MAX;
@@ -49,6 +53,7 @@ struct Series {
     store: StoreSeries,
     reloads: Tally<{ Reload::ALL.len() }>,
     log_lines_dropped: AtomicU64,
+    session_touches_written: AtomicU64,
 }
 
 impl Metrics {
@@ -65,6 +70,7 @@ impl Metrics {
             store: StoreSeries::new(),
             reloads: Tally::default(),
             log_lines_dropped: AtomicU64::new(0),
+            session_touches_written: AtomicU64::new(0),
         });
         let registry = Registry::new();
         exposition::register(&registry, Arc::clone(&series))
@@ -140,6 +146,13 @@ impl Metrics {
     /// Counts a changed configuration.
     pub fn reload(&self, outcome: Reload) {
         self.series.reloads.add(outcome as usize);
+    }
+
+    /// Counts sessions whose prolongation was written to the store.
+    pub fn session_touches_written(&self, sessions: usize) {
+        self.series
+            .session_touches_written
+            .fetch_add(sessions as u64, Ordering::Relaxed);
     }
 
     /// Counts lines of the access log that were not written.

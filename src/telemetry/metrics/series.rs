@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::cells::{Histogram, Tally};
 use super::labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, StatusClass, StoreOperation,
+    Cache, CacheResult, ConnectionError, Listener, Outcome, SessionTouch, StatusClass,
+    StoreOperation,
 };
 use crate::rules::decision::{Fault, Reject};
 
@@ -171,6 +172,7 @@ pub struct WorkerShard {
     pub(super) opened: Tally<{ Listener::ALL.len() }>,
     pub(super) closed: Tally<{ Listener::ALL.len() }>,
     pub(super) connection_errors: Tally<{ ConnectionError::ALL.len() }>,
+    pub(super) session_touches: Tally<{ SessionTouch::ALL.len() }>,
 }
 
 impl WorkerShard {
@@ -183,6 +185,7 @@ impl WorkerShard {
             opened: Tally::default(),
             closed: Tally::default(),
             connection_errors: Tally::default(),
+            session_touches: Tally::default(),
         }
     }
 
@@ -204,6 +207,11 @@ impl WorkerShard {
     /// Counts a look into a cache.
     pub fn cache(&self, cache: Cache, result: CacheResult) {
         self.caches[cache as usize].add(result as usize);
+    }
+
+    /// Counts a session's prolongation that costs no write of its own.
+    pub fn session_touch_coalesced(&self) {
+        self.session_touches.add(SessionTouch::Coalesced as usize);
     }
 
     /// Counts a connection that ended badly, or was turned away.

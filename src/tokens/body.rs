@@ -1,0 +1,94 @@
+//! What a request's body says.
+
+use http::header::{self, HeaderMap};
+use serde::de::DeserializeOwned;
+
+use crate::rules::decision::Reject;
+
+/// The body as JSON; an empty one is what `T` is by default.
+pub(super) fn json<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<T, Reject> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    if !is_of_type(headers, "application/json") {
+        return Err(Reject::MediaTypeUnsupported("application/json"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Reject::RequestMalformed(match error.classify() {
+            serde_json::error::Category::Data => {
+                "the body is JSON of another shape than this route takes"
+            }
+            _ => "the body is not JSON",
+        })
+    })
+}
+
+/// The one value of a field in a form (RFC 7662 §2.1).
+pub(super) fn form_field(
+    headers: &HeaderMap,
+    body: &[u8],
+    name: &str,
+) -> Result<Option<String>, Reject> {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    if !is_of_type(headers, FORM) {
+        return Err(Reject::MediaTypeUnsupported(FORM));
+    }
+    let mut fields = form_urlencoded::parse(body).filter(|(field, _)| field == name);
+    let value = fields.next().map(|(_, value)| value.into_owned());
+    if fields.next().is_some() {
+        return Err(Reject::RequestMalformed(
+            "a field of the form is there twice",
+        ));
+    }
+    Ok(value)
+}
+
+fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(said), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let essence = said.as_bytes().split(|byte| *byte == b';').next();
+    essence.is_some_and(|essence| essence.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn of_type(media_type: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))])
+    }
+
+    #[test]
+    fn json_is_read_where_it_is_said_to_be_json() {
+        let body = br#"{"a":1}"#;
+        for good in ["application/json", "Application/JSON; charset=utf-8"] {
+            let read = json::<serde_json::Map<String, serde_json::Value>>(&of_type(good), body);
+            assert_eq!(read.unwrap()["a"], 1);
+        }
+        for bad in ["text/plain", "application/jsonp"] {
+            let read = json::<serde_json::Value>(&of_type(bad), body);
+            assert!(matches!(read, Err(Reject::MediaTypeUnsupported(_))));
+        }
+        let json_type = of_type("application/json");
+        for malformed in [&b"{"[..], b"[]", b"{}x", b"\xff"] {
+            let read = json::<serde_json::Map<String, serde_json::Value>>(&json_type, malformed);
+            assert!(matches!(read, Err(Reject::RequestMalformed(_))));
+        }
+    }
+
+    #[test]
+    fn a_form_has_a_field_once() {
+        let form = of_type("application/x-www-form-urlencoded");
+        let field = |body: &[u8]| form_field(&form, body, "token");
+        assert_eq!(field(b"a=1&token=x%2By+z"), Ok(Some("x+y z".to_owned())));
+        assert_eq!(field(b"a=1"), Ok(None));
+        assert!(field(b"token=1&token=2").is_err());
+    }
+}
