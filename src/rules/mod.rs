@@ -11,6 +11,8 @@ pub mod decision;
 pub mod feed;
 pub mod form;
 pub mod headers;
+pub mod jwk;
+pub mod jwt;
 pub mod path;
 pub mod policy;
 pub mod principal;
