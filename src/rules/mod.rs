@@ -18,5 +18,6 @@ pub mod policy;
 pub mod principal;
 pub mod route;
 pub mod session;
+pub mod signing_keys;
 pub mod time;
 pub mod units;
