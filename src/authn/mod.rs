@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod authenticators;
+pub mod jwt;
 pub mod keyring;
 pub mod proven;
 pub mod session_token;
