@@ -21,3 +21,4 @@ pub mod session;
 pub mod signing_keys;
 pub mod time;
 pub mod units;
+pub mod wallet;
