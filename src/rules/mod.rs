@@ -19,6 +19,7 @@ pub mod principal;
 pub mod route;
 pub mod session;
 pub mod signing_keys;
+pub mod siwe;
 pub mod time;
 pub mod units;
 pub mod wallet;
