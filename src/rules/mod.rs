@@ -5,6 +5,7 @@
 //! module of this crate, waits, or remembers anything between calls.
 
 pub mod api_key;
+mod base62;
 pub mod bucket;
 pub mod credential;
 pub mod decision;
@@ -16,6 +17,7 @@ pub mod jwt;
 pub mod path;
 pub mod policy;
 pub mod principal;
+pub mod refresh;
 pub mod route;
 pub mod session;
 pub mod signing_keys;

@@ -2,13 +2,7 @@
 
 use zeroize::Zeroizing;
 
-const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-/// 62^43 is the first power of 62 past 2^256.
-const BODY: usize = 43;
-
-/// 62^6 is the first power of 62 past 2^32.
-const CHECKSUM: usize = 6;
+use crate::rules::base62;
 
 /// What a presented key looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,24 +18,12 @@ pub enum Shape {
 /// Writes a key: `prefix_`, 256 random bits in base62, and a checksum of all before it.
 pub fn mint(prefix: &str, random: &[u8; 32]) -> Zeroizing<String> {
     // The capacity is exact: a buffer that grew would leave copies of the secret behind.
-    let length = prefix.len() + 1 + BODY + CHECKSUM;
+    let length = prefix.len() + 1 + base62::BITS_256 + base62::CHECKSUM;
     let mut key = Zeroizing::new(String::with_capacity(length));
     key.push_str(prefix);
     key.push('_');
-
-    let mut number = Zeroizing::new(*random);
-    let mut digits = Zeroizing::new([0; BODY]);
-    for digit in digits.iter_mut().rev() {
-        *digit = divide_by_62(&mut number);
-    }
-    for digit in digits.iter() {
-        key.push(char::from(*digit));
-    }
-
-    let checksum = checksum(key.as_bytes());
-    for digit in checksum {
-        key.push(char::from(digit));
-    }
+    base62::push::<{ base62::BITS_256 }>(&mut key, random);
+    base62::push_checksum(&mut key);
     key
 }
 
@@ -53,11 +35,9 @@ pub fn shape(prefix: &str, presented: &[u8]) -> Shape {
     else {
         return Shape::Other;
     };
-    if rest.len() != BODY + CHECKSUM || !rest.iter().all(u8::is_ascii_alphanumeric) {
-        return Shape::Garbled;
-    }
-    let (signed, shown) = presented.split_at(presented.len() - CHECKSUM);
-    if checksum(signed) == *shown {
+    let formed = rest.len() == base62::BITS_256 + base62::CHECKSUM
+        && rest.iter().all(u8::is_ascii_alphanumeric);
+    if formed && base62::is_checked(presented) {
         Shape::Minted
     } else {
         Shape::Garbled
@@ -71,14 +51,9 @@ pub fn key_id(random: &[u8; 16]) -> Box<str> {
 
 /// Writes an id: `kind_` and 16 base62 characters.
 pub fn identifier(kind: &str, random: &[u8; 16]) -> Box<str> {
-    let mut number = u128::from_be_bytes(*random);
-    let mut digits = [0; 16];
-    for digit in digits.iter_mut().rev() {
-        *digit = ALPHABET[usize::try_from(number % 62).unwrap_or_default()];
-        number /= 62;
-    }
-    let digits: String = digits.iter().copied().map(char::from).collect();
-    format!("{kind}_{digits}").into()
+    let mut id = format!("{kind}_");
+    base62::push::<16>(&mut id, random);
+    id.into()
 }
 
 /// Says what keeps a foreign key from being taken over; never repeats the key.
@@ -97,28 +72,6 @@ pub fn checked_import(prefix: &str, key: &str) -> Result<(), &'static str> {
     } else {
         Ok(())
     }
-}
-
-/// Divides a big-endian number in place; the remainder comes back as a base62 digit.
-fn divide_by_62(number: &mut [u8; 32]) -> u8 {
-    let mut remainder: u16 = 0;
-    for byte in number.iter_mut() {
-        let dividend = remainder << 8 | u16::from(*byte);
-        // remainder < 62, so the quotient is at most (61 * 256 + 255) / 62 = 255.
-        *byte = u8::try_from(dividend / 62).unwrap_or(u8::MAX);
-        remainder = dividend % 62;
-    }
-    ALPHABET[usize::from(remainder)]
-}
-
-fn checksum(signed: &[u8]) -> [u8; CHECKSUM] {
-    let mut number = crc32fast::hash(signed);
-    let mut digits = [b'0'; CHECKSUM];
-    for digit in digits.iter_mut().rev() {
-        *digit = ALPHABET[usize::try_from(number % 62).unwrap_or_default()];
-        number /= 62;
-    }
-    digits
 }
 
 #[cfg(test)]
