@@ -61,13 +61,24 @@ pub fn refusal(refusal: &Refusal, context: &Context<'_>) -> Response<Bytes> {
 pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Reject(reject) => match reject {
-            Reject::RequestMalformed(_) | Reject::CredentialAmbiguous(_) => StatusCode::BAD_REQUEST,
+            Reject::RequestMalformed(_)
+            | Reject::CredentialAmbiguous(_)
+            | Reject::RefreshAmbiguous
+            | Reject::MessageInvalid(_) => StatusCode::BAD_REQUEST,
             Reject::CredentialMissing(_)
             | Reject::ApiKeyInvalid
             | Reject::TokenInvalid
             | Reject::SessionExpired
-            | Reject::SessionRevoked => StatusCode::UNAUTHORIZED,
-            Reject::ScopeMissing(_) | Reject::CredentialMismatch => StatusCode::FORBIDDEN,
+            | Reject::SessionRevoked
+            | Reject::TokenExpired
+            | Reject::NonceInvalid
+            | Reject::SignatureInvalid
+            | Reject::WalletUnsupported
+            | Reject::RefreshInvalid
+            | Reject::RefreshReused => StatusCode::UNAUTHORIZED,
+            Reject::ScopeMissing(_) | Reject::CredentialMismatch | Reject::OriginForbidden => {
+                StatusCode::FORBIDDEN
+            }
             Reject::RouteNotFound | Reject::NotFound => StatusCode::NOT_FOUND,
             Reject::MediaTypeUnsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Reject::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -97,7 +108,13 @@ fn explain(refusal: &Refusal, context: &Context<'_>, headers: &mut HeaderMap) {
             Reject::ApiKeyInvalid
             | Reject::TokenInvalid
             | Reject::SessionExpired
-            | Reject::SessionRevoked,
+            | Reject::SessionRevoked
+            | Reject::TokenExpired
+            | Reject::NonceInvalid
+            | Reject::SignatureInvalid
+            | Reject::WalletUnsupported
+            | Reject::RefreshInvalid
+            | Reject::RefreshReused,
         ) => {
             challenge(realm.invalid_token(), realm, context.wanted, headers);
         }
@@ -121,6 +138,9 @@ fn explain(refusal: &Refusal, context: &Context<'_>, headers: &mut HeaderMap) {
             | Reject::RouteNotFound
             | Reject::NotFound
             | Reject::CredentialMismatch
+            | Reject::OriginForbidden
+            | Reject::RefreshAmbiguous
+            | Reject::MessageInvalid(_)
             | Reject::MediaTypeUnsupported(_)
             | Reject::RequestTimeout
             | Reject::BodyTooLarge

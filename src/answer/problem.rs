@@ -19,7 +19,7 @@ fn title(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::Reject(reject) => match reject {
             Reject::RequestMalformed(_) => "Malformed request",
-            Reject::CredentialAmbiguous(_) => "Ambiguous credentials",
+            Reject::CredentialAmbiguous(_) | Reject::RefreshAmbiguous => "Ambiguous credentials",
             Reject::CredentialMissing(_) => "Credential missing",
             Reject::ApiKeyInvalid => "Invalid API key",
             Reject::TokenInvalid => "Invalid token",
@@ -33,6 +33,14 @@ fn title(refusal: &Refusal) -> &'static str {
             Reject::RateLimited { .. } => "Rate limit reached",
             Reject::SessionExpired => "Session expired",
             Reject::SessionRevoked => "Session revoked",
+            Reject::TokenExpired => "Access token expired",
+            Reject::MessageInvalid(_) => "Invalid sign-in message",
+            Reject::NonceInvalid => "Invalid nonce",
+            Reject::SignatureInvalid => "Invalid signature",
+            Reject::WalletUnsupported => "Wallet not supported",
+            Reject::RefreshInvalid => "Invalid refresh token",
+            Reject::RefreshReused => "Refresh token reused",
+            Reject::OriginForbidden => "Origin forbidden",
             Reject::CredentialMismatch => "Credentials do not belong together",
             Reject::NotFound => "Not found",
             Reject::MediaTypeUnsupported(_) => "Unsupported media type",
@@ -54,6 +62,7 @@ pub(super) fn detail(refusal: &Refusal) -> Detail {
             Reject::RequestMalformed(reason) => {
                 format!("The request is malformed: {reason}.").into()
             }
+            Reject::RefreshAmbiguous => "More than one refresh token was sent; send one.".into(),
             Reject::CredentialAmbiguous(kind) => match kind {
                 Kind::ApiKey => "More than one API key was sent; send exactly one.",
                 Kind::SessionToken => "More than one session token was sent; send exactly one.",
@@ -89,6 +98,24 @@ pub(super) fn detail(refusal: &Refusal) -> Detail {
             Reject::SessionRevoked => {
                 "The session was ended; ask the server that issued it for a new one.".into()
             }
+            Reject::TokenExpired => "The access token has expired; refresh it.".into(),
+            Reject::MessageInvalid(reason) => {
+                format!("The sign-in message cannot be taken: {reason}.").into()
+            }
+            Reject::NonceInvalid => {
+                "The nonce is unknown, expired or spent, or is another key's; ask for a new one."
+                    .into()
+            }
+            Reject::SignatureInvalid => "The signature is not the wallet's; sign again.".into(),
+            Reject::WalletUnsupported => {
+                "Signatures of wallets that are contracts are not supported.".into()
+            }
+            Reject::RefreshInvalid => "The refresh token is not valid; sign in again.".into(),
+            Reject::RefreshReused => {
+                "The refresh token was used before, and its session was ended; sign in again."
+                    .into()
+            }
+            Reject::OriginForbidden => "This origin may not use the refresh cookie.".into(),
             Reject::CredentialMismatch => {
                 "The token was not issued through the API key that came with it; send the key of \
                  the same owner, or none."

@@ -32,6 +32,7 @@ fn all() -> Vec<Refusal> {
         Reject::CredentialAmbiguous(Kind::ApiKey),
         Reject::CredentialAmbiguous(Kind::SessionToken),
         Reject::CredentialAmbiguous(Kind::AccessToken),
+        Reject::RefreshAmbiguous,
         Reject::CredentialMissing(Wanted::default()),
         Reject::CredentialMissing(KEY),
         Reject::CredentialMissing(TOKEN),
@@ -51,6 +52,14 @@ fn all() -> Vec<Refusal> {
         Reject::CredentialMismatch,
         Reject::NotFound,
         Reject::MediaTypeUnsupported("application/json"),
+        Reject::TokenExpired,
+        Reject::MessageInvalid("the URI is not a URI"),
+        Reject::NonceInvalid,
+        Reject::SignatureInvalid,
+        Reject::WalletUnsupported,
+        Reject::RefreshInvalid,
+        Reject::RefreshReused,
+        Reject::OriginForbidden,
     ];
     let faults = [
         Fault::UpstreamUnreachable,
@@ -82,7 +91,9 @@ fn contract(refusal: &Refusal) -> Row {
     match refusal {
         Refusal::Reject(reject) => match reject {
             Reject::RequestMalformed(_) => row(400, "request_malformed", &[], "3"),
-            Reject::CredentialAmbiguous(_) => row(400, "credential_ambiguous", &[], "3"),
+            Reject::CredentialAmbiguous(_) | Reject::RefreshAmbiguous => {
+                row(400, "credential_ambiguous", &[], "3")
+            }
             Reject::CredentialMissing(Wanted { api_key: true, .. }) => {
                 row(401, "credential_missing", &[BEARER, API_KEY], "16")
             }
@@ -109,6 +120,14 @@ fn contract(refusal: &Refusal) -> Row {
             Reject::SessionRevoked => row(401, "session_revoked", &[INVALID, API_KEY], "16"),
             Reject::CredentialMismatch => row(403, "credential_mismatch", &[], "7"),
             Reject::NotFound => row(404, "not_found", &[], "12"),
+            Reject::TokenExpired => row(401, "token_expired", &[INVALID, API_KEY], "16"),
+            Reject::MessageInvalid(_) => row(400, "message_invalid", &[], "3"),
+            Reject::NonceInvalid => row(401, "nonce_invalid", &[INVALID, API_KEY], "16"),
+            Reject::SignatureInvalid => row(401, "signature_invalid", &[INVALID, API_KEY], "16"),
+            Reject::WalletUnsupported => row(401, "wallet_unsupported", &[INVALID, API_KEY], "16"),
+            Reject::RefreshInvalid => row(401, "refresh_invalid", &[INVALID, API_KEY], "16"),
+            Reject::RefreshReused => row(401, "refresh_reused", &[INVALID, API_KEY], "16"),
+            Reject::OriginForbidden => row(403, "origin_forbidden", &[], "7"),
             Reject::MediaTypeUnsupported(_) => row(415, "media_type_unsupported", &[], "3"),
         },
         Refusal::Fault(fault) => match fault {

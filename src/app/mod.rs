@@ -16,11 +16,15 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use crate::authn;
+use crate::authn::access_token::{self, AccessTokens};
 use crate::authn::api_key::{self, ApiKeys, StoredKeys};
 use crate::authn::authenticators::Authenticators;
+use crate::authn::families::Families;
 use crate::authn::keyring::Keyring;
+use crate::authn::nonces::Nonces;
 use crate::authn::session_token::{self, SessionTokens};
 use crate::authn::sessions::Sessions;
+use crate::authn::signers::{self, RingError};
 use crate::cache::feed::{Follower, Freshness, Pulse, Remembered};
 use crate::cache::verdicts::Verdicts;
 use crate::config::Config;
@@ -51,6 +55,8 @@ pub enum StartError {
     Store(OpenError),
     /// The store did not answer.
     Feed(StoreFault),
+    /// There is no key to sign access tokens with.
+    Signing(RingError),
     /// The configuration cannot be served.
     Config(Unservable),
     /// The machine did not give a thread, a runtime or randomness.
@@ -67,6 +73,7 @@ impl fmt::Display for StartError {
             Self::Bind(address, _) => write!(f, "cannot listen on {address}"),
             Self::Store(_) => f.write_str("cannot open the store"),
             Self::Feed(_) => f.write_str("the store does not answer"),
+            Self::Signing(_) => f.write_str("there is no key to sign access tokens with"),
             Self::Config(_) => f.write_str("the configuration cannot be served"),
             Self::Machine(_) => f.write_str("cannot start a worker"),
         }
@@ -79,6 +86,7 @@ impl std::error::Error for StartError {
             Self::Bind(_, error) | Self::Machine(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::Feed(error) => Some(error),
+            Self::Signing(error) => Some(error),
             Self::Config(error) => Some(error),
         }
     }
@@ -112,6 +120,9 @@ struct Maker {
 struct Stored {
     keys: Arc<StoredKeys>,
     sessions: Arc<SessionTokens>,
+    access: Arc<access_token::Stored>,
+    signing: Arc<signers::StoredKeys>,
+    nonces: Arc<Nonces>,
     freshness: Arc<Freshness>,
 }
 
@@ -126,6 +137,14 @@ impl Maker {
         Arc::new(Authenticators {
             keys: Arc::new(ApiKeys::new(config, keys, Arc::clone(failures))),
             sessions: stored.map(|stored| Arc::clone(&stored.sessions)),
+            access: stored
+                .zip(config.access_token.as_ref())
+                .map(|(stored, tokens)| {
+                    let access = Arc::clone(&stored.access);
+                    let from_files = config.signing_keys.clone();
+                    Arc::new(AccessTokens::new(tokens.clone(), access, from_files))
+                }),
+            nonces: stored.map(|stored| Arc::clone(&stored.nonces)),
         })
     }
 
@@ -162,7 +181,21 @@ impl App {
                 background.push(tokio::spawn(follower.follow()));
                 let sessions = &stored.sessions;
                 background.push(tokio::spawn(Arc::clone(sessions).keep_writing()));
-                background.push(tokio::spawn(sweep(sessions.sessions().clone())));
+                background.push(tokio::spawn(sweep(
+                    sessions.sessions().clone(),
+                    stored.access.families().clone(),
+                    Arc::clone(&stored.nonces),
+                )));
+                if let Some(tokens) = &config.authn.access_token
+                    && config.authn.signing_keys.is_none()
+                {
+                    let signing = &stored.signing;
+                    let made = signing.refresh(tokens.algorithm).await;
+                    made.map_err(StartError::Signing)?;
+                    let algorithm = tokens.algorithm;
+                    let keeping = Arc::clone(signing).keep(move || algorithm);
+                    background.push(tokio::spawn(keeping));
+                }
                 Some(stored)
             }
             None => None,
@@ -322,7 +355,9 @@ async fn open_store(
     let keys = Arc::new(Verdicts::new(capacity));
     let issuers = Arc::new(Verdicts::new(capacity));
     let sessions = Arc::new(Verdicts::new(capacity));
+    let standings = Arc::new(Verdicts::new(capacity));
     let remembered = vec![
+        Remembered::new(&standings, access_token::concerned),
         Remembered::new(&keys, api_key::concerned_keys),
         Remembered::new(&issuers, api_key::concerned_issuers),
         Remembered::new(&sessions, session_token::concerned),
@@ -347,6 +382,21 @@ async fn open_store(
         platform.clone(),
     );
     let keys = StoredKeys::new(Arc::new(keyring), keys, issuers, Arc::clone(&freshness));
+    let nonces = Nonces::open(Arc::clone(&store), platform.clone())
+        .await
+        .map_err(StartError::Feed)?;
+    let signing = Arc::new(signers::StoredKeys::new(
+        Arc::clone(&store),
+        platform.clone(),
+    ));
+    let access = access_token::Stored::new(
+        Families::new(Arc::clone(&store), pepper.clone(), platform.clone()),
+        standings,
+        Arc::clone(&freshness),
+        Arc::clone(&signing),
+        capacity,
+        platform.clone(),
+    );
     let sessions = SessionTokens::new(
         Sessions::new(store, pepper.clone(), platform.clone()),
         sessions,
@@ -358,18 +408,25 @@ async fn open_store(
     let stored = Stored {
         keys: Arc::new(keys),
         sessions: Arc::new(sessions),
+        access: Arc::new(access),
+        signing,
+        nonces: Arc::new(nonces),
         freshness,
     };
     Ok((stored, follower))
 }
 
 /// Deletes what has long been over, now and then, for ever.
-async fn sweep(sessions: Sessions) {
+async fn sweep(sessions: Sessions, families: Families, nonces: Arc<Nonces>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        match sessions.sweep().await {
-            Ok(deleted) => tracing::debug!(deleted, "swept the sessions that were over"),
-            Err(error) => tracing::warn!(%error, "sessions that are over could not be swept"),
+        let swept = async {
+            let nonces = nonces.sweep().await?;
+            Ok::<_, StoreFault>(nonces + sessions.sweep().await? + families.sweep().await?)
+        };
+        match swept.await {
+            Ok(deleted) => tracing::debug!(deleted, "swept what was over"),
+            Err(error) => tracing::warn!(%error, "what is over could not be swept"),
         }
     }
 }

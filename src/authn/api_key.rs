@@ -235,7 +235,7 @@ impl StoredKeys {
 pub fn concerned_keys(change: &Change) -> Vec<Digest> {
     match change {
         Change::ApiKey { digests, .. } => digests.clone(),
-        Change::Session { .. } | Change::Unknown => Vec::new(),
+        Change::Session { .. } | Change::Family { .. } | Change::Unknown => Vec::new(),
     }
 }
 
@@ -243,7 +243,7 @@ pub fn concerned_keys(change: &Change) -> Vec<Digest> {
 pub fn concerned_issuers(change: &Change) -> Vec<Digest> {
     match change {
         Change::ApiKey { id, .. } => vec![Digest::of(id.as_bytes())],
-        Change::Session { .. } | Change::Unknown => Vec::new(),
+        Change::Session { .. } | Change::Family { .. } | Change::Unknown => Vec::new(),
     }
 }
 

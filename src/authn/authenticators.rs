@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::authn::access_token::{Access, AccessToken, AccessTokens};
 use crate::authn::api_key::{ApiKeys, SHORTEST_STORED};
+use crate::authn::nonces::Nonces;
 use crate::authn::session_token::{Session, SessionTokens};
 use crate::cache::verdicts::Known;
 use crate::platform::Monotonic;
@@ -21,6 +23,10 @@ pub struct Authenticators {
     pub keys: Arc<ApiKeys>,
     /// Of session tokens; `None` where there is no store.
     pub sessions: Option<Arc<SessionTokens>>,
+    /// Of access tokens; `None` where none are issued.
+    pub access: Option<Arc<AccessTokens>>,
+    /// Of sign-in nonces; `None` where there is no store.
+    pub nonces: Option<Arc<Nonces>>,
 }
 
 impl Authenticators {
@@ -83,6 +89,29 @@ impl Authenticators {
         }
     }
 
+    /// Says no to an access token that has expired, whose family is over, or whose key is no longer
+    /// in force. `presented` as in [`AccessTokens::judge`].
+    pub async fn judge_access(
+        &self,
+        token: Arc<AccessToken>,
+        wall: Timestamp,
+        now: Monotonic,
+        presented: bool,
+    ) -> Result<Access, Refusal> {
+        let Some(tokens) = &self.access else {
+            return Err(Reject::TokenInvalid.into());
+        };
+        let access = tokens.judge(token, wall, now, presented).await?;
+        let key_id = &access.token.claims.client_id;
+        let imported = access.standing.key_id.is_none();
+        let digest = &access.token.issuer;
+        if imported || self.keys.vouches_for(key_id, digest, now).await? {
+            Ok(access)
+        } else {
+            Err(Reject::SessionRevoked.into())
+        }
+    }
+
     /// Whether a caller that was let in may stay: it is judged as if it came anew.
     pub(super) async fn still_stands(
         &self,
@@ -94,6 +123,12 @@ impl Authenticators {
             && !self.keys.still_stands(key, wall, now).await
         {
             return false;
+        }
+        if let Some(access) = &proven.access {
+            let token = Arc::clone(&access.token);
+            if self.judge_access(token, wall, now, false).await.is_err() {
+                return false;
+            }
         }
         let Some(session) = &proven.session else {
             return true;

@@ -1,15 +1,23 @@
 //! Credentials become principals here.
 
+pub mod access_token;
 pub mod api_key;
 pub mod authenticators;
+pub mod families;
 pub mod jwt;
 pub mod keyring;
+pub mod nonces;
 pub mod proven;
 pub mod session_token;
 pub mod sessions;
+pub mod signers;
 pub mod standing;
 
+use std::sync::Arc;
+
 use http::HeaderName;
+
+use crate::authn::signers::Ring;
 
 use crate::rules::api_key::{Pepper, StaticKey};
 use crate::rules::session::Lifetime;
@@ -29,4 +37,8 @@ pub struct Config {
     pub statics: Vec<StaticKey>,
     /// How long client sessions live.
     pub session_lifetime: Lifetime,
+    /// Access tokens, where they are issued.
+    pub access_token: Option<access_token::Config>,
+    /// The keys that sign them, where they come from files.
+    pub signing_keys: Option<Arc<Ring>>,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::authn::access_token::Access;
 use crate::authn::api_key::Key;
 use crate::authn::session_token::Session;
 use crate::rules::credential::{Kind, Kinds};
@@ -17,24 +18,34 @@ pub struct Proven {
     pub key: Option<Arc<Key>>,
     /// The session that it is in.
     pub session: Option<Arc<Session>>,
+    /// The access token that it bears; never beside a session, since there is one bearer.
+    pub access: Option<Access>,
+}
+
+/// The credential that says who the caller is.
+enum Speaker<'a> {
+    Access(&'a Access),
+    Session(&'a Session),
+    Key(&'a Key),
 }
 
 impl Proven {
     /// Nothing was proven.
     pub fn is_nobody(&self) -> bool {
-        self.key.is_none() && self.session.is_none()
+        self.kinds().is_empty()
     }
 
     /// The kinds of credential that were proven.
     pub fn kinds(&self) -> Kinds {
-        let mut kinds = Kinds::NONE;
-        if self.key.is_some() {
-            kinds = kinds.with(Kind::ApiKey);
-        }
-        if self.session.is_some() {
-            kinds = kinds.with(Kind::SessionToken);
-        }
-        kinds
+        let shown = [
+            (Kind::ApiKey, self.key.is_some()),
+            (Kind::SessionToken, self.session.is_some()),
+            (Kind::AccessToken, self.access.is_some()),
+        ];
+        shown
+            .into_iter()
+            .filter(|(_, shown)| *shown)
+            .fold(Kinds::NONE, |kinds, (kind, _)| kinds.with(kind))
     }
 
     /// What the credential of this kind may do.
@@ -42,53 +53,94 @@ impl Proven {
         match kind {
             Kind::ApiKey => self.key.as_deref().map(|key| &key.scopes),
             Kind::SessionToken => self.session.as_deref().map(Session::scopes),
-            Kind::AccessToken => None,
+            Kind::AccessToken => self
+                .access
+                .as_ref()
+                .map(|access| &access.token.claims.scopes),
         }
     }
 
-    /// Who the caller is: the session's subject, else the key's.
+    fn speaker(&self) -> Option<Speaker<'_>> {
+        match self {
+            Self {
+                access: Some(access),
+                ..
+            } => Some(Speaker::Access(access)),
+            Self {
+                session: Some(session),
+                ..
+            } => Some(Speaker::Session(session)),
+            Self { key: Some(key), .. } => Some(Speaker::Key(key)),
+            _ => None,
+        }
+    }
+
+    /// Who the caller is: the token's subject, else the key's.
     pub fn subject(&self) -> Option<&Arc<str>> {
-        let of_session = self.session.as_deref().map(|session| &session.subject);
-        of_session.or(self.key.as_deref().map(|key| &key.subject))
+        Some(match self.speaker()? {
+            Speaker::Access(access) => &access.token.subject,
+            Speaker::Session(session) => &session.subject,
+            Speaker::Key(key) => &key.subject,
+        })
     }
 
     /// [`Self::subject`] as a header value.
     pub fn subject_value(&self) -> Option<&HeaderValue> {
-        match (&self.session, &self.key) {
-            (Some(session), _) => Some(&session.subject_value),
-            (None, Some(key)) => Some(&key.subject_value),
-            (None, None) => None,
-        }
+        Some(match self.speaker()? {
+            Speaker::Access(access) => &access.token.subject_value,
+            Speaker::Session(session) => &session.subject_value,
+            Speaker::Key(key) => &key.subject_value,
+        })
     }
 
     /// The scopes of the credential that names the subject, as a header value.
     pub fn scopes_value(&self) -> Option<&HeaderValue> {
-        match (&self.session, &self.key) {
-            (Some(session), _) => session.scopes_value.as_ref(),
-            (None, Some(key)) => key.scopes_value.as_ref(),
-            (None, None) => None,
+        match self.speaker()? {
+            Speaker::Access(access) => access.token.scopes_value.as_ref(),
+            Speaker::Session(session) => session.scopes_value.as_ref(),
+            Speaker::Key(key) => key.scopes_value.as_ref(),
+        }
+    }
+
+    /// The id of the session that the caller is in, as a header value.
+    pub fn session_value(&self) -> Option<&HeaderValue> {
+        match self.speaker()? {
+            Speaker::Access(access) => Some(&access.token.session_value),
+            Speaker::Session(session) => Some(&session.id_value),
+            Speaker::Key(_) => None,
         }
     }
 
     /// The names of what was proven, as a header value.
     pub fn methods_value(&self) -> Option<HeaderValue> {
-        Some(HeaderValue::from_static(match (&self.key, &self.session) {
-            (Some(_), Some(_)) => "api_key session_token",
-            (Some(_), None) => "api_key",
-            (None, Some(_)) => "session_token",
-            (None, None) => return None,
-        }))
+        let with_key = self.key.is_some();
+        Some(HeaderValue::from_static(
+            match (self.speaker()?, with_key) {
+                (Speaker::Access(_), true) => "api_key access_token",
+                (Speaker::Access(_), false) => "access_token",
+                (Speaker::Session(_), true) => "api_key session_token",
+                (Speaker::Session(_), false) => "session_token",
+                (Speaker::Key(_), _) => "api_key",
+            },
+        ))
     }
 
     /// Whether what was proven belongs together: a token was issued through a key of the same
     /// owner as the key shown with it, or through that key where it has no owner.
     pub fn belongs_together(&self) -> bool {
-        match (&self.key, &self.session) {
-            (Some(key), Some(session)) => {
+        let Some(key) = &self.key else {
+            return true;
+        };
+        match self.speaker() {
+            Some(Speaker::Access(access)) => {
+                let standing = &access.standing;
+                key.is_of(standing.key_id.as_deref(), standing.key_owner.as_deref())
+            }
+            Some(Speaker::Session(session)) => {
                 let record = &session.record;
                 key.is_of(record.key_id.as_deref(), record.key_owner.as_deref())
             }
-            _ => true,
+            Some(Speaker::Key(_)) | None => true,
         }
     }
 
@@ -96,6 +148,8 @@ impl Proven {
     pub(super) fn good_until(&self) -> Option<Timestamp> {
         let of_key = self.key.as_deref().and_then(Key::good_until);
         let of_session = self.session.as_deref().map(Session::expires_at);
-        [of_key, of_session].into_iter().flatten().min()
+        let access = self.access.as_ref();
+        let of_access = access.map(|access| access.token.claims.expires_at);
+        [of_key, of_session, of_access].into_iter().flatten().min()
     }
 }

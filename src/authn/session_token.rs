@@ -113,7 +113,7 @@ impl Session {
 pub fn concerned(change: &Change) -> Vec<Digest> {
     match change {
         Change::Session { digests, .. } => digests.clone(),
-        Change::ApiKey { .. } | Change::Unknown => Vec::new(),
+        Change::ApiKey { .. } | Change::Family { .. } | Change::Unknown => Vec::new(),
     }
 }
 

@@ -33,6 +33,12 @@ pub(super) struct Raw {
     pub(super) cors: Option<Cors>,
     /// API keys: how they are presented, and those that are configured rather than stored.
     pub(super) api_keys: ApiKeys,
+    /// Access tokens that are issued here. With this section or `[wallet]` they are taken.
+    pub(super) access_token: Option<AccessToken>,
+    /// Refresh tokens, which a sign-in begins.
+    pub(super) refresh_token: RefreshToken,
+    /// Sign-in with a wallet (EIP-4361). Needs a store.
+    pub(super) wallet: Option<Wallet>,
     /// Client session tokens, which a server issues for its users through `POST /sessions`.
     pub(super) session_token: SessionToken,
     /// Where minted keys are kept. Without this section nothing is kept, and only static and
@@ -244,6 +250,8 @@ pub(super) struct ScopesTable {
     pub(super) api_key: Vec<String>,
     /// The scopes that a session token must carry.
     pub(super) session_token: Vec<String>,
+    /// The scopes that an access token must carry.
+    pub(super) access_token: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
@@ -252,6 +260,7 @@ pub(super) struct ScopesTable {
 pub(super) enum Credential {
     ApiKey,
     SessionToken,
+    AccessToken,
 }
 
 impl Credential {
@@ -259,6 +268,7 @@ impl Credential {
         match self {
             Self::ApiKey => Kind::ApiKey,
             Self::SessionToken => Kind::SessionToken,
+            Self::AccessToken => Kind::AccessToken,
         }
     }
 }
@@ -281,6 +291,12 @@ pub(super) struct Auth {
     pub(super) realm: String,
     /// The member that own answers are wrapped in: `"data"` makes them `{"data":{…}}`. Empty: none.
     pub(super) envelope: String,
+    /// The origins, besides a request's own, from which a browser may refresh and log out by
+    /// cookie, exactly as browsers send them.
+    #[schemars(example = ["https://app.example.com"])]
+    pub(super) csrf_origins: Vec<String>,
+    /// Whether a refresh needs an API key too; one that is shown is judged in any case.
+    pub(super) refresh_needs_key: bool,
     /// Where the own routes are.
     pub(super) paths: AuthPaths,
 }
@@ -291,6 +307,8 @@ impl Default for Auth {
             prefix: "/api/v1/auth".to_owned(),
             realm: "gatelet".to_owned(),
             envelope: String::new(),
+            csrf_origins: Vec::new(),
+            refresh_needs_key: false,
             paths: AuthPaths::default(),
         }
     }
@@ -300,6 +318,15 @@ impl Default for Auth {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AuthPaths {
+    /// `POST` issues a nonce to sign in with.
+    pub(super) nonce: String,
+    /// `POST` signs a wallet in.
+    #[schemars(example = &"/sign-in")]
+    pub(super) verify: String,
+    /// `POST` exchanges a refresh token.
+    pub(super) refresh: String,
+    /// `POST` ends a sign-in.
+    pub(super) logout: String,
     /// `POST` issues a client session, `DELETE` of `/{sessionId}` below it ends one. A segment
     /// `{subject}` names whose it is.
     #[schemars(example = &"//api/v3/custodians/me/clients/{subject}/sessions")]
@@ -308,14 +335,157 @@ pub(super) struct AuthPaths {
     pub(super) session: String,
     /// `POST` tells a server what a token is worth (RFC 7662).
     pub(super) introspect: String,
+    /// `GET` publishes the keys that access tokens are signed with.
+    pub(super) jwks: String,
 }
 
 impl Default for AuthPaths {
     fn default() -> Self {
         Self {
+            nonce: "/nonce".to_owned(),
+            verify: "/verify".to_owned(),
+            refresh: "/refresh".to_owned(),
+            logout: "/logout".to_owned(),
+            jwks: "//.well-known/jwks.json".to_owned(),
             sessions: "/sessions".to_owned(),
             session: "/session".to_owned(),
             introspect: "/introspect".to_owned(),
+        }
+    }
+}
+
+/// `[access_token]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AccessToken {
+    /// Its `iss`.
+    pub(super) issuer: String,
+    /// Its `aud`.
+    pub(super) audience: Vec<String>,
+    /// How long one lives; at most 24h.
+    pub(super) ttl: Period,
+    /// What the keys sign with that are made and kept in the store.
+    pub(super) algorithm: Algorithm,
+    /// What a sign-in grants; no more than the key that was used may do.
+    #[schemars(example = ["portfolio:read"])]
+    pub(super) scopes: Vec<String>,
+    /// Private keys in PEM; the first signs, all are published. Empty: made and kept in the store.
+    #[schemars(example = ["/etc/gatelet/signing.pem"])]
+    pub(super) signing_key_files: Vec<String>,
+}
+
+impl Default for AccessToken {
+    fn default() -> Self {
+        Self {
+            issuer: "http://127.0.0.1:8080".to_owned(),
+            audience: vec!["api".to_owned()],
+            ttl: seconds(15 * 60),
+            algorithm: Algorithm::Es256,
+            scopes: Vec::new(),
+            signing_key_files: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[schemars(extend("title" = "algorithm"))]
+pub(super) enum Algorithm {
+    #[serde(rename = "ES256")]
+    Es256,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    #[serde(rename = "RS256")]
+    Rs256,
+}
+
+/// `[refresh_token]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RefreshToken {
+    /// How long one lives, counted from the sign-in: then the wallet signs again.
+    pub(super) ttl: Period,
+    /// How long a token is still answered, with its successor, after it was rotated away.
+    pub(super) grace: Period,
+    /// The cookie that it travels in.
+    pub(super) cookie: RefreshCookie,
+}
+
+impl Default for RefreshToken {
+    fn default() -> Self {
+        Self {
+            ttl: seconds(7 * 24 * 3600),
+            grace: seconds(10),
+            cookie: RefreshCookie::default(),
+        }
+    }
+}
+
+/// `[refresh_token.cookie]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RefreshCookie {
+    /// Its name. With `__Host-` it needs `secure`, the path `/` and no domain.
+    pub(super) name: String,
+    /// From where browsers send it.
+    pub(super) same_site: SameSite,
+    /// Below which path browsers send it.
+    pub(super) path: String,
+    /// To which host, and those below it, browsers send it; empty: to this one alone.
+    pub(super) domain: String,
+    /// Whether browsers send it over TLS alone.
+    pub(super) secure: bool,
+    /// Whether browsers keep it apart for each site that embeds this one.
+    pub(super) partitioned: bool,
+    /// Names that are read and never written: for a cut-over.
+    pub(super) legacy_names: Vec<String>,
+}
+
+impl Default for RefreshCookie {
+    fn default() -> Self {
+        Self {
+            name: "__Host-refresh".to_owned(),
+            same_site: SameSite::Strict,
+            path: "/".to_owned(),
+            domain: String::new(),
+            secure: true,
+            partitioned: false,
+            legacy_names: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SameSite {
+    Strict,
+    Lax,
+    None,
+}
+
+/// `[wallet]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["domains"]))]
+pub(super) struct Wallet {
+    /// The domains that are signed in to, with a port where there is one; the first is offered.
+    #[schemars(example = ["app.example.com"])]
+    pub(super) domains: Vec<String>,
+    /// The chains that are signed in on; the first is offered.
+    pub(super) chains: Vec<u64>,
+    /// What the message says, where it is written here.
+    #[schemars(example = &"Sign in to your portfolio.")]
+    pub(super) statement: Option<String>,
+    /// How long a nonce is good.
+    pub(super) nonce_ttl: Period,
+}
+
+impl Default for Wallet {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            chains: vec![1],
+            statement: None,
+            nonce_ttl: seconds(300),
         }
     }
 }

@@ -15,22 +15,12 @@ pub(super) fn check(values: &mut Dict, schema: &Json, findings: &mut Findings) {
 }
 
 /// Keys of gatelet's that this version does not have, without list places, and what they are about.
-const LATER_KEYS: [(&str, &str); 22] = [
+const LATER_KEYS: [(&str, &str); 12] = [
     ("listen.tls", "TLS"),
     ("listen.admin", "the admin listener"),
     ("upstreams.ca_file", "TLS to an upstream"),
     ("upstreams.server_name", "TLS to an upstream"),
-    ("routes.scopes.access_token", "an access token"),
-    ("auth.csrf_origins", "sign-in"),
-    ("auth.refresh_needs_key", "sign-in"),
-    ("auth.paths.nonce", "sign-in"),
-    ("auth.paths.verify", "sign-in"),
-    ("auth.paths.refresh", "sign-in"),
-    ("auth.paths.logout", "sign-in"),
-    ("auth.paths.jwks", "sign-in"),
-    ("access_token", "access tokens"),
-    ("refresh_token", "refresh tokens"),
-    ("wallet", "wallet sign-in"),
+    ("access_token.trusted", "tokens of other issuers"),
     ("store.urls", "a Redis store"),
     ("store.cluster", "a Redis store"),
     ("store.sentinel_master", "a Redis store"),
@@ -41,11 +31,7 @@ const LATER_KEYS: [(&str, &str); 22] = [
 ];
 
 /// Words that name what this version does not have, by the `title` of their schema.
-const LATER_WORDS: [(&str, &str); 3] = [
-    ("protocol", "http2"),
-    ("credential", "access_token"),
-    ("store", "redis"),
-];
+const LATER_WORDS: [(&str, &str); 2] = [("protocol", "http2"), ("store", "redis")];
 
 /// What to say about a key that `schema` does not know below `parent`, and the way out.
 pub(super) fn unknown_key(schema: &Json, parent: &str, name: &str) -> (String, Option<String>) {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap};
 
+use crate::authn::access_token::Access;
 use crate::authn::api_key::{ApiKeys, Key, Sought};
 use crate::authn::authenticators::Authenticators;
 use crate::authn::proven::Proven;
 use crate::authn::session_token::Session;
 use crate::limits::{Bucket, Caller as Counted, Callers};
 use crate::platform::Monotonic;
+use crate::rules::api_key::Digest;
 use crate::rules::bucket::Rate;
 use crate::rules::credential::{self, Kind, Kinds};
 use crate::rules::decision::{Refusal, Reject};
@@ -94,6 +96,8 @@ enum Bearer {
     Key(Arc<Key>),
     /// A session token, good or refused.
     Session(Result<Arc<Session>, Refusal>),
+    /// An access token, good or refused.
+    Access(Result<Access, Refusal>),
     /// Not gatelet's; `counted` as in [`Sought::Unknown`].
     Foreign { counted: bool },
     /// Gatelet's by its shape, or the store could not say; where a key is needed, this is why it
@@ -127,6 +131,7 @@ impl Gate<'_> {
             Bearer::Absent | Bearer::Foreign { .. } => false,
             Bearer::Key(_) => !needs.forward.contains(Kind::ApiKey),
             Bearer::Session(_) => !needs.forward.contains(Kind::SessionToken),
+            Bearer::Access(_) => !needs.forward.contains(Kind::AccessToken),
             Bearer::Unsure(_) => true,
         };
         let (key, bearer) = match (shown, bearer) {
@@ -140,8 +145,9 @@ impl Gate<'_> {
         if let Some(key) = &key {
             key.judge(self.wall)?;
         }
-        let session = match bearer {
-            Bearer::Session(judged) => Some(judged?),
+        let (session, access) = match bearer {
+            Bearer::Session(judged) => (Some(judged?), None),
+            Bearer::Access(judged) => (None, Some(judged?)),
             Bearer::Unsure(refusal) if key.is_none() && listed => return Err(refusal),
             Bearer::Foreign { counted } if key.is_none() && !policy.is_open() => {
                 if !counted {
@@ -149,9 +155,13 @@ impl Gate<'_> {
                 }
                 return Err(Reject::TokenInvalid.into());
             }
-            _ => None,
+            _ => (None, None),
         };
-        let proven = Proven { key, session };
+        let proven = Proven {
+            key,
+            session,
+            access,
+        };
         if !proven.belongs_together() {
             return Err(Reject::CredentialMismatch.into());
         }
@@ -203,6 +213,9 @@ impl Gate<'_> {
             }
             return Ok(Bearer::Session(self.live_session(bearer).await));
         }
+        if let Some(judged) = self.access_token(bearer, listed).await {
+            return Ok(judged);
+        }
         if !self.keys().read_bearer() {
             return Ok(Bearer::Foreign { counted: false });
         }
@@ -241,6 +254,36 @@ impl Gate<'_> {
                 Err(Reject::ApiKeyInvalid.into())
             }
         }
+    }
+
+    /// Judges a bearer that says it is an access token issued here; `None` for any other.
+    async fn access_token(&self, bearer: &[u8], listed: Kinds) -> Option<Bearer> {
+        let tokens = self.authenticators.access.as_deref()?;
+        // What every JWT begins with: the `{"` of its header, in base64.
+        if !bearer.starts_with(b"eyJ") {
+            return None;
+        }
+        let digest = Digest::of(bearer);
+        if !tokens.claims(bearer, &digest) {
+            return None;
+        }
+        if !listed.contains(Kind::AccessToken) {
+            return Some(Bearer::Unsure(Reject::TokenInvalid.into()));
+        }
+        let token = match tokens.seek(bearer, digest, self.metrics) {
+            Ok(Some(token)) => token,
+            Ok(None) => {
+                let counted = self.keys().count(self.caller.address, self.now);
+                let refusal = counted.err().unwrap_or(Reject::TokenInvalid);
+                return Some(Bearer::Access(Err(refusal.into())));
+            }
+            Err(fault) => return Some(Bearer::Access(Err(fault.into()))),
+        };
+        let judged = self
+            .authenticators
+            .judge_access(token, self.wall, self.now, true)
+            .await;
+        Some(Bearer::Access(judged))
     }
 
     /// Finds out whether a bearer that is no key is the token of a session taken over from elsewhere.
@@ -301,8 +344,9 @@ impl Gate<'_> {
         if needs.rate_limit.is_none() && of_key.is_none() {
             return Ok(());
         }
-        let counted = match (&proven.session, key) {
-            (Some(session), _) => Counted::Proven(&session.subject),
+        let bearer = proven.session.is_some() || proven.access.is_some();
+        let counted = match (proven.subject().filter(|_| bearer), key) {
+            (Some(subject), _) => Counted::Proven(subject),
             (None, Some(key)) => Counted::Proven(&key.id),
             (None, None) => Counted::Address(self.caller.address),
         };

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request;
+use http::uri::Authority;
 use ipnet::IpNet;
 
 use crate::upstream::request::Head;
@@ -122,6 +124,21 @@ pub(super) fn believed_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     // Copied: the value is a slice of the connection's buffer, and an answer outlives that.
     fit.then(|| HeaderValue::from_bytes(id.as_bytes()).ok())
         .flatten()
+}
+
+/// The scheme and the host that the caller used, as far as they are known.
+pub(super) fn address_used(parts: &request::Parts, caller: Caller) -> (&str, &str) {
+    let believed = |name| {
+        let value = parts.headers.get(name).filter(|_| caller.through_trusted);
+        value.and_then(|value| value.to_str().ok())
+    };
+    let own = parts.headers.get(header::HOST);
+    let own = own.and_then(|host| host.to_str().ok());
+    let own = parts.uri.authority().map(Authority::as_str).or(own);
+    (
+        believed(X_FORWARDED_PROTO).unwrap_or("http"),
+        believed(X_FORWARDED_HOST).or(own).unwrap_or_default(),
+    )
 }
 
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {

@@ -128,7 +128,5 @@ fn write_identity(names: &Identity, head: &mut Head, proven: &Proven) {
         write(&names.key_id, Some(&key.id_value));
         write(&names.key_owner, key.owner_value.as_ref());
     }
-    if let Some(session) = &proven.session {
-        write(&names.session_id, Some(&session.id_value));
-    }
+    write(&names.session_id, proven.session_value());
 }

@@ -460,9 +460,13 @@ impl<'a> Walk<'a> {
             Bytes::new()
         };
         let gate = self.gate();
+        let (scheme, host) = peer::address_used(&parts, self.caller);
         let call = Call {
             route,
             path: parts.uri.path(),
+            query: parts.uri.query(),
+            scheme,
+            host,
             headers: &parts.headers,
             body,
             proven: self.exchange.proven(),

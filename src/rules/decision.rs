@@ -21,6 +21,24 @@ pub enum Reject {
     SessionExpired,
     /// A session was revoked, or the key that it was issued through was (401).
     SessionRevoked,
+    /// An access token has expired (401).
+    TokenExpired,
+    /// A sign-in message is malformed, or is not for this (400).
+    MessageInvalid(&'static str),
+    /// A nonce is not one of these, has expired, or was spent (401).
+    NonceInvalid,
+    /// A signature is not the wallet's (401).
+    SignatureInvalid,
+    /// The wallet is a contract, whose signatures are not verified here (401).
+    WalletUnsupported,
+    /// A refresh token is unknown, or its family is over (401).
+    RefreshInvalid,
+    /// A refresh token came back out of turn; its family was ended (401).
+    RefreshReused,
+    /// A browser sent the refresh cookie from an origin that may not (403).
+    OriginForbidden,
+    /// More than one refresh token was shown (400).
+    RefreshAmbiguous,
     /// The token was issued through a key of somebody else than the key shown with it (403).
     CredentialMismatch,
     /// There is nothing of this name, or nothing that the caller may see (404).
@@ -100,7 +118,7 @@ impl Reject {
     }
 
     /// Every code a reject can carry, in the order of [`Reject::index`].
-    pub const CODES: [&'static str; 18] = [
+    pub const CODES: [&'static str; 26] = [
         "request_malformed",
         "credential_ambiguous",
         "credential_missing",
@@ -119,13 +137,21 @@ impl Reject {
         "credential_mismatch",
         "not_found",
         "media_type_unsupported",
+        "token_expired",
+        "message_invalid",
+        "nonce_invalid",
+        "signature_invalid",
+        "wallet_unsupported",
+        "refresh_invalid",
+        "refresh_reused",
+        "origin_forbidden",
     ];
 
     /// This code's place in [`Reject::CODES`], for counters.
     pub fn index(&self) -> usize {
         match self {
             Self::RequestMalformed(_) => 0,
-            Self::CredentialAmbiguous(_) => 1,
+            Self::CredentialAmbiguous(_) | Self::RefreshAmbiguous => 1,
             Self::CredentialMissing(_) => 2,
             Self::ApiKeyInvalid => 3,
             Self::TokenInvalid => 4,
@@ -142,6 +168,14 @@ impl Reject {
             Self::CredentialMismatch => 15,
             Self::NotFound => 16,
             Self::MediaTypeUnsupported(_) => 17,
+            Self::TokenExpired => 18,
+            Self::MessageInvalid(_) => 19,
+            Self::NonceInvalid => 20,
+            Self::SignatureInvalid => 21,
+            Self::WalletUnsupported => 22,
+            Self::RefreshInvalid => 23,
+            Self::RefreshReused => 24,
+            Self::OriginForbidden => 25,
         }
     }
 }

@@ -22,6 +22,11 @@ pub enum Change {
         /// The digest of its token.
         digests: Vec<Digest>,
     },
+    /// A family of refresh tokens was ended.
+    Family {
+        /// Its id.
+        id: Box<str>,
+    },
     /// A change that this version has no word for. Whoever follows forgets everything: a newer
     /// replica may have revoked something that is remembered here.
     #[serde(other)]

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::rules::cookie;
 use crate::rules::form::{Line, Lines};
 
 /// Whether a name speaks to the next hop only (RFC 9110 §7.6.1), besides those `Connection` lists.
@@ -199,8 +200,7 @@ impl HeaderRules {
     }
 
     fn is_private_cookie(&self, pair: &[u8]) -> bool {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair);
-        let name = name.trim_ascii();
+        let name = cookie::name_of(pair);
         self.private_cookies
             .iter()
             .any(|private| private.as_bytes() == name)

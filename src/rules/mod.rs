@@ -7,6 +7,7 @@
 pub mod api_key;
 mod base62;
 pub mod bucket;
+pub mod cookie;
 pub mod credential;
 pub mod decision;
 pub mod feed;
@@ -14,6 +15,8 @@ pub mod form;
 pub mod headers;
 pub mod jwk;
 pub mod jwt;
+pub mod nonce;
+pub mod origin;
 pub mod path;
 pub mod policy;
 pub mod principal;

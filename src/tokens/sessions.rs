@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use crate::authn::api_key::Key;
 use crate::authn::session_token::SessionTokens;
-use crate::authn::sessions::{NewSession, SessionsError};
+use crate::authn::sessions::NewSession;
 use crate::rules::api_key::Label;
 use crate::rules::decision::{Fault, Refusal, Reject};
 use crate::rules::principal::{Scopes, is_scope_token};
 use crate::rules::session::Record;
 
-use super::{Call, Tokens, body, reply};
+use super::{Call, Tokens, body, failure, reply};
 
 /// The most bytes of a session's metadata.
 const LONGEST_METADATA: usize = 2 * 1024;
@@ -66,7 +66,7 @@ impl Tokens {
             .sessions()
             .issue(new)
             .await
-            .map_err(|error| broken(&error))?;
+            .map_err(|error| failure(&error))?;
         let record = &issued.record;
         Ok(self.json(
             StatusCode::CREATED,
@@ -112,7 +112,7 @@ impl Tokens {
             Some(id) => sessions.sessions().find(id).await,
             None => Ok(None),
         };
-        let found = found.map_err(|error| broken(&SessionsError::Store(error)))?;
+        let found = found.map_err(|error| failure(&error))?;
         // Whether there is one of another owner is nobody else's affair.
         let Some((digest, _)) = found.filter(|(_, record)| is_of(key, record)) else {
             return Err(Reject::NotFound.into());
@@ -121,13 +121,27 @@ impl Tokens {
             .sessions()
             .revoke(&digest)
             .await
-            .map_err(|error| broken(&error))?;
+            .map_err(|error| failure(&error))?;
         // Forgotten before the answer: a hit after this 204 would outlive the revocation.
         sessions.forget(&digest);
         Ok(reply::nothing())
     }
 
     pub(super) fn show_session(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
+        if let Some(access) = &call.proven.access {
+            let claims = &access.token.claims;
+            return Ok(self.json(
+                StatusCode::OK,
+                &json!({
+                    "subject": claims.subject,
+                    "sessionId": claims.id.session(),
+                    "scopes": claims.scopes.iter().collect::<Vec<_>>(),
+                    "createdAt": claims.issued_at.seconds(),
+                    "expiresAt": claims.expires_at.seconds(),
+                    "maxExpiresAt": access.standing.expires_at().seconds(),
+                }),
+            ));
+        }
         let Some(session) = &call.proven.session else {
             return Err(Reject::TokenInvalid.into());
         };
@@ -157,11 +171,11 @@ impl Tokens {
 }
 
 /// Scopes by which a key acts on tokens are never a token's own.
-fn is_grantable(scope: &str) -> bool {
+pub(super) fn is_grantable(scope: &str) -> bool {
     !scope.starts_with("sessions:") && !scope.starts_with("tokens:")
 }
 
-fn issuing_key<'a>(call: &Call<'a>) -> Result<&'a Key, Refusal> {
+pub(super) fn issuing_key<'a>(call: &Call<'a>) -> Result<&'a Key, Refusal> {
     call.proven
         .key
         .as_deref()
@@ -174,14 +188,4 @@ fn is_of(key: &Key, record: &Record) -> bool {
 
 fn malformed(why: &'static str) -> Refusal {
     Reject::RequestMalformed(why).into()
-}
-
-/// What the store did not do is told to the log, and to the caller as a breakage.
-fn broken(error: &SessionsError) -> Refusal {
-    tracing::warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "a session could not be changed");
-    match error {
-        SessionsError::Contended => Fault::Overloaded,
-        SessionsError::Entropy(_) | SessionsError::Store(_) => Fault::StoreUnavailable,
-    }
-    .into()
 }

@@ -95,6 +95,8 @@ impl Shell {
             pepper: None,
             statics: Vec::new(),
             session_lifetime: Lifetime::default(),
+            access_token: None,
+            signing_keys: None,
         };
         let platform = Platform {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,

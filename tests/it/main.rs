@@ -21,6 +21,7 @@ mod proxying;
 mod reload;
 mod revocation;
 mod sessions;
+mod sign_in;
 mod soak;
 mod store;
 mod strangers;

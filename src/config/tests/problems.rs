@@ -81,11 +81,11 @@ fn each_bad_route_says_what_and_how() {
         ),
         (
             "path = \"/a\"\nrequire = [\"access_token\"]".into(),
-            "6: routes[0].require: credential \"access_token\" is not available in this version; known here: \"api_key\" or \"session_token\"",
+            "6: routes[0].require: access tokens are not configured; add [wallet] with domains",
         ),
         (
             "path = \"/a\"\nrequire = { any = [\"access_token\"] }".into(),
-            "6: routes[0].require.any: credential \"access_token\" is not available in this version",
+            "6: routes[0].require: access tokens are not configured; add [wallet]",
         ),
         (
             "path = \"/a\"\nrequire = { some = [\"api_key\"] }".into(),
@@ -117,7 +117,7 @@ fn each_bad_route_says_what_and_how() {
         ),
         (
             format!("path = \"/a\"\n{key}\nscopes = {{ access_token = [\"a\"] }}"),
-            "7: routes[0].scopes.access_token: an access token: not available in this version",
+            "7: routes[0].scopes.access_token: the route does not list this credential; name it",
         ),
         (
             format!("path = \"/a\"\n{key}\nrate_limit = \"0/s\""),
@@ -254,8 +254,32 @@ fn each_bad_value_says_what_and_how() {
             "8: listen.tls: TLS: not available in this version",
         ),
         (
-            "[wallet]\ndomains = []",
-            "8: wallet: wallet sign-in: not available in this version",
+            "[wallet]\ndomains = [\"app.example.com\"]",
+            "8: wallet: sign-in needs a store; add [store] with path",
+        ),
+        (
+            "[refresh_token.cookie]\nsecure = false",
+            "9: refresh_token.cookie.secure: ",
+        ),
+        (
+            "[refresh_token]\ngrace = \"7d\"",
+            "9: refresh_token.grace: it is not shorter than refresh_token.ttl; write it",
+        ),
+        (
+            "[session_token]\nidle = \"8d\"",
+            "9: session_token.idle: 8d is longer than session_token.max; make it shorter",
+        ),
+        (
+            "[auth]\ncsrf_origins = [\"app.example.com\"]",
+            "9: auth.csrf_origins: \"app.example.com\" is not an origin",
+        ),
+        (
+            "[auth.paths]\nsession = \"/sessions/{id}\"",
+            "9: auth.paths.session: \"/api/v1/auth/sessions/{id}\" holds what a plain path",
+        ),
+        (
+            "[api_keys]\nprefix = \"gs\"",
+            "9: api_keys.prefix: session tokens begin with \"gs\"; write it",
         ),
         (
             "[store]\nkind = \"redis\"",

@@ -113,16 +113,7 @@ pub(super) fn cors(cors: &Cors, findings: &mut Findings) -> gateway::Cors {
         let suggestion = "write origins = [\"https://app.example.com\"]";
         findings.missing(KEY, "no origin may read an answer", suggestion);
     }
-    let mut origins = Vec::with_capacity(cors.origins.len());
-    for origin in &cors.origins {
-        match origin_value(origin) {
-            Ok(value) => origins.push(value),
-            Err(suggestion) => {
-                let message = format!("{} is not an origin", quoted(origin));
-                findings.problem_with(KEY, message, suggestion);
-            }
-        }
-    }
+    let origins = origins(KEY, &cors.origins, findings);
     gateway::Cors {
         mode: match cors.mode {
             CorsMode::Answer => gateway::CorsMode::Answer,
@@ -131,6 +122,21 @@ pub(super) fn cors(cors: &Cors, findings: &mut Findings) -> gateway::Cors {
         origins,
         max_age: bounded("cors.max_age", cors.max_age, findings),
     }
+}
+
+/// The origins that stand at `key`, exactly as browsers send them.
+pub(super) fn origins(key: &str, listed: &[String], findings: &mut Findings) -> Vec<HeaderValue> {
+    let mut origins = Vec::with_capacity(listed.len());
+    for origin in listed {
+        match origin_value(origin) {
+            Ok(value) => origins.push(value),
+            Err(suggestion) => {
+                let message = format!("{} is not an origin", quoted(origin));
+                findings.problem_with(key, message, suggestion);
+            }
+        }
+    }
+    origins
 }
 
 /// An origin exactly as browsers send it (RFC 6454 §6.2), else how to write one.

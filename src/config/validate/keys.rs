@@ -59,6 +59,8 @@ pub(super) fn api_keys(
         pepper: pepper.map(Pepper),
         statics,
         session_lifetime: Lifetime::default(),
+        access_token: None,
+        signing_keys: None,
     }
 }
 
@@ -125,6 +127,8 @@ fn prefix(prefix: &str, findings: &mut Findings) {
         findings.problem_with(KEY, message, WAY_OUT);
     } else if prefix == "gs" {
         findings.problem_with(KEY, "session tokens begin with \"gs\"", WAY_OUT);
+    } else if prefix == "gr" {
+        findings.problem_with(KEY, "refresh tokens begin with \"gr\"", WAY_OUT);
     }
 }
 

@@ -53,9 +53,18 @@ pub(super) fn validate(
     let cors = raw.cors.as_ref().map(|cors| edge::cors(cors, findings));
     let store = raw.store.as_ref().map(|store| self::store(store, findings));
     authn.session_lifetime = tokens::session_lifetime(raw, findings);
+    (authn.access_token, authn.signing_keys) = tokens::access_token(raw, watch, findings);
     let tokens = tokens::tokens(raw, findings);
     keys::usable(&authn, store.is_some(), &routes, findings);
-    tokens::usable(&tokens.routes, store.is_some(), &routes, matching, findings);
+    let issues = authn.access_token.is_some();
+    tokens::usable(
+        &tokens.routes,
+        store.is_some(),
+        issues,
+        &routes,
+        matching,
+        findings,
+    );
     warnings::trusted_proxies(&raw.forwarded.trusted_proxies, findings);
     Config {
         listen,
@@ -72,7 +81,7 @@ pub(super) fn validate(
                 .iter()
                 .map(|net| net.0)
                 .collect(),
-            private_cookies: vec!["__Host-refresh".into()],
+            private_cookies: tokens.cookie_names().map(Into::into).collect(),
             cors,
             tokens,
         },

@@ -220,6 +220,7 @@ impl Judge<'_> {
                 let tables = [
                     (Kind::ApiKey, &table.api_key),
                     (Kind::SessionToken, &table.session_token),
+                    (Kind::AccessToken, &table.access_token),
                 ];
                 let mut all = Vec::new();
                 for (kind, names) in tables {

@@ -1,16 +1,25 @@
 //! The routes that gatelet answers itself, and how long what they issue lives.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::super::problems::{Findings, quoted};
-use super::super::raw::{Auth, Raw};
-use super::positive;
+use super::super::raw::{self, AccessToken, Algorithm, Auth, Raw, RefreshCookie};
+use super::super::reload::Watch;
 use super::routes::{path_key, scope_set};
+use super::{edge, positive};
+use crate::authn::jwt::signing::SigningKey;
+use crate::authn::signers::{LONGEST_LIFETIME, Ring};
+use crate::authn::{access_token, families};
 use crate::gateway::RouteConfig;
+use crate::rules::cookie::{Cookie, SameSite};
 use crate::rules::credential::Kind;
+use crate::rules::jwt::SigningAlgorithm;
 use crate::rules::route::{MatchOptions, RouteTable};
 use crate::rules::session::Lifetime;
-use crate::tokens::{Action, Config, OwnRoute};
+use crate::rules::siwe;
+use crate::tokens::{Action, Config, OwnRoute, Wallet};
 
 /// The own routes; there are none without a store, since nothing could be issued.
 pub(super) fn tokens(raw: &Raw, findings: &mut Findings) -> Config {
@@ -26,19 +35,167 @@ pub(super) fn tokens(raw: &Raw, findings: &mut Findings) -> Config {
         }
         for action in actions {
             let route = match action {
-                Action::EndSession => OwnRoute::new(*action, &format!("{path}/{{sessionId}}")),
-                _ => OwnRoute::new(*action, &path),
+                Action::EndSession => OwnRoute::new(action, &format!("{path}/{{sessionId}}")),
+                _ => OwnRoute::new(action, &path),
             };
-            routes.push((key.clone(), route));
+            let is_there = match action {
+                Action::Nonce | Action::SignIn => raw.wallet.is_some(),
+                Action::Refresh { .. } | Action::LogOut | Action::Keys => issues(raw),
+                _ => true,
+            };
+            routes.push((key.clone(), route, is_there && raw.store.is_some()));
         }
     }
     distinct(&routes, findings);
-    let routes = routes.into_iter().map(|(_, route)| route);
+    let routes = routes.into_iter().filter(|(_, _, is_there)| *is_there);
+    let lifetime = families::Lifetime {
+        ttl: positive("refresh_token.ttl", raw.refresh_token.ttl, findings),
+        grace: positive("refresh_token.grace", raw.refresh_token.grace, findings),
+    };
+    if lifetime.grace >= lifetime.ttl {
+        let message = "it is not shorter than refresh_token.ttl";
+        findings.problem_with("refresh_token.grace", message, "write it like \"10s\"");
+    }
+    let cookie = cookie(&raw.refresh_token.cookie, findings);
+    let legacy_cookies = raw.refresh_token.cookie.legacy_names.iter();
     Config {
-        routes: routes.filter(|_| raw.store.is_some()).collect(),
+        routes: routes.map(|(_, route, _)| route).collect(),
         envelope: envelope(&raw.auth, findings),
         session_scopes,
+        wallet: raw
+            .wallet
+            .as_ref()
+            .map(|wallet| self::wallet(wallet, findings)),
+        refresh: lifetime,
+        cookie,
+        legacy_cookies: legacy_cookies.map(|name| name.as_str().into()).collect(),
+        csrf_origins: edge::origins("auth.csrf_origins", &raw.auth.csrf_origins, findings),
     }
+}
+
+/// Whether access tokens are issued or taken.
+fn issues(raw: &Raw) -> bool {
+    raw.wallet.is_some() || raw.access_token.is_some()
+}
+
+/// How access tokens are issued, and the keys that are named for it.
+pub(super) fn access_token(
+    raw: &Raw,
+    watch: &mut Watch,
+    findings: &mut Findings,
+) -> (Option<access_token::Config>, Option<Arc<Ring>>) {
+    let default = AccessToken::default();
+    let section = raw.access_token.as_ref().unwrap_or(&default);
+    for (key, there) in [
+        ("wallet", raw.wallet.is_some()),
+        ("access_token", raw.access_token.is_some()),
+    ] {
+        if there && raw.store.is_none() {
+            let suggestion = "add [store] with path = \"gatelet-data\"";
+            findings.missing(key, "sign-in needs a store", suggestion);
+        }
+    }
+    let ttl = positive("access_token.ttl", section.ttl, findings);
+    if ttl > LONGEST_LIFETIME {
+        let message = format!("{} is too long; the most is 24h", section.ttl);
+        findings.problem_with("access_token.ttl", message, "write it like \"15m\"");
+    }
+    if section.issuer.is_empty() {
+        let suggestion = "write it like \"https://api.example.com\"";
+        findings.problem_with("access_token.issuer", "it is empty", suggestion);
+    }
+    if section.audience.is_empty() || section.audience.iter().any(String::is_empty) {
+        let suggestion = "write it like [\"api\"]";
+        findings.problem_with("access_token.audience", "nobody is named", suggestion);
+    }
+    let config = access_token::Config {
+        issuer: section.issuer.as_str().into(),
+        audience: section
+            .audience
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect(),
+        ttl,
+        algorithm: match section.algorithm {
+            Algorithm::Es256 => SigningAlgorithm::Es256,
+            Algorithm::EdDsa => SigningAlgorithm::EdDsa,
+            Algorithm::Rs256 => SigningAlgorithm::Rs256,
+        },
+        scopes: scope_set("access_token.scopes", &section.scopes, findings),
+    };
+    let mut keys = Vec::new();
+    for path in &section.signing_key_files {
+        const KEY: &str = "access_token.signing_key_files";
+        match watch.file(Path::new(path)) {
+            Ok(text) => match SigningKey::from_pem(&text) {
+                Ok(key) => keys.push(Arc::new(key)),
+                Err(bad) => findings.problem(KEY, format!("{path}: {bad}")),
+            },
+            Err(error) => findings.problem(KEY, format!("{path} cannot be read: {error}")),
+        }
+    }
+    let issued = (issues(raw) && raw.store.is_some()).then_some(config);
+    (issued, Ring::of(&keys).map(Arc::new))
+}
+
+fn wallet(section: &raw::Wallet, findings: &mut Findings) -> Wallet {
+    if section.domains.is_empty() {
+        let suggestion = "write domains = [\"app.example.com\"]";
+        findings.missing(
+            "wallet.domains",
+            "there is no domain to sign in to",
+            suggestion,
+        );
+    }
+    for domain in section
+        .domains
+        .iter()
+        .filter(|domain| !siwe::is_domain(domain))
+    {
+        let message = format!("{} is not a domain", quoted(domain));
+        let suggestion =
+            "write it like \"app.example.com\" or \"localhost:8080\", without a scheme";
+        findings.problem_with("wallet.domains", message, suggestion);
+    }
+    if section.chains.is_empty() {
+        findings.problem_with("wallet.chains", "there is no chain", "write chains = [1]");
+    }
+    if let Some(statement) = &section.statement
+        && !siwe::is_statement(statement)
+    {
+        let message = "a sign-in message cannot hold it (EIP-4361)";
+        let suggestion = "write one line of plain ASCII, without quotes";
+        findings.problem_with("wallet.statement", message, suggestion);
+    }
+    Wallet {
+        domains: section
+            .domains
+            .iter()
+            .map(|domain| domain.as_str().into())
+            .collect(),
+        chains: section.chains.clone(),
+        statement: section.statement.as_deref().map(Into::into),
+        nonce_ttl: positive("wallet.nonce_ttl", section.nonce_ttl, findings),
+    }
+}
+
+fn cookie(section: &RefreshCookie, findings: &mut Findings) -> Cookie {
+    let cookie = Cookie {
+        name: section.name.as_str().into(),
+        path: section.path.as_str().into(),
+        domain: (!section.domain.is_empty()).then(|| section.domain.as_str().into()),
+        secure: section.secure,
+        same_site: match section.same_site {
+            raw::SameSite::Strict => SameSite::Strict,
+            raw::SameSite::Lax => SameSite::Lax,
+            raw::SameSite::None => SameSite::None,
+        },
+        partitioned: section.partitioned,
+    };
+    for (key, message, suggestion) in cookie.problems() {
+        findings.problem_with(&format!("refresh_token.cookie.{key}"), message, suggestion);
+    }
+    cookie
 }
 
 pub(super) fn session_lifetime(raw: &Raw, findings: &mut Findings) -> Lifetime {
@@ -62,19 +219,26 @@ pub(super) fn session_lifetime(raw: &Raw, findings: &mut Findings) -> Lifetime {
 pub(super) fn usable(
     own: &[OwnRoute],
     store: bool,
+    issues: bool,
     routes: &[(usize, RouteConfig)],
     matching: MatchOptions,
     findings: &mut Findings,
 ) {
     for (index, route) in routes {
-        if !store && route.policy.listed().contains(Kind::SessionToken) {
+        if store && !issues && route.policy.listed().contains(Kind::AccessToken) {
+            let key = format!("routes[{index}].require");
+            let suggestion = "add [wallet] with domains = [\"app.example.com\"], or [access_token]";
+            findings.missing(&key, "access tokens are not configured", suggestion);
+        }
+        let tokens = [Kind::SessionToken, Kind::AccessToken];
+        if !store
+            && tokens
+                .iter()
+                .any(|kind| route.policy.listed().contains(*kind))
+        {
             let key = format!("routes[{index}].require");
             let suggestion = "add [store] with path = \"gatelet-data\"";
-            findings.missing(
-                &key,
-                "session tokens need a store to be kept in",
-                suggestion,
-            );
+            findings.missing(&key, "tokens need a store to be kept in", suggestion);
         }
     }
     let all = own.iter().map(|route| (&route.pattern, &*route.methods));
@@ -101,24 +265,26 @@ pub(super) fn usable(
     }
 }
 
-fn own_paths(auth: &Auth, prefix: &str) -> [(&'static str, String, &'static [Action]); 3] {
+fn own_paths(auth: &Auth, prefix: &str) -> [(&'static str, String, Vec<Action>); 8] {
     let below = |path: &str| match path.strip_prefix('/') {
         Some(from_root) if from_root.starts_with('/') => from_root.to_owned(),
         _ => format!("{prefix}{path}"),
     };
     let paths = &auth.paths;
+    let refresh = Action::Refresh {
+        needs_key: auth.refresh_needs_key,
+    };
+    let sessions = vec![Action::IssueSession, Action::EndSession];
+    let introspect = vec![Action::Introspect];
     [
-        (
-            "sessions",
-            below(&paths.sessions),
-            &[Action::IssueSession, Action::EndSession],
-        ),
-        ("session", below(&paths.session), &[Action::ShowSession]),
-        (
-            "introspect",
-            below(&paths.introspect),
-            &[Action::Introspect],
-        ),
+        ("nonce", below(&paths.nonce), vec![Action::Nonce]),
+        ("verify", below(&paths.verify), vec![Action::SignIn]),
+        ("refresh", below(&paths.refresh), vec![refresh]),
+        ("logout", below(&paths.logout), vec![Action::LogOut]),
+        ("jwks", below(&paths.jwks), vec![Action::Keys]),
+        ("sessions", below(&paths.sessions), sessions),
+        ("session", below(&paths.session), vec![Action::ShowSession]),
+        ("introspect", below(&paths.introspect), introspect),
     ]
 }
 
@@ -171,9 +337,9 @@ fn envelope(auth: &Auth, findings: &mut Findings) -> Option<Box<str>> {
 }
 
 /// No two own routes may be one.
-fn distinct(routes: &[(String, OwnRoute)], findings: &mut Findings) {
+fn distinct(routes: &[(String, OwnRoute, bool)], findings: &mut Findings) {
     let mut seen = BTreeMap::new();
-    for (key, route) in routes {
+    for (key, route, _) in routes {
         let place = (route.pattern.path.text(), route.methods[0].as_str());
         if let Some(first) = seen.insert(place, key) {
             let message = format!("{first} is at the same path");

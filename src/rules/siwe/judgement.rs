@@ -40,9 +40,10 @@ pub enum Mismatch {
     NotYetValid,
 }
 
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Mismatch {
+    /// What does not hold, in words.
+    pub fn reason(self) -> &'static str {
+        match self {
             Self::Domain => "the message is for another domain",
             Self::Scheme => "the message's scheme is not its URI's",
             Self::Uri => "the message's URI is not an http or https URI of its domain",
@@ -50,7 +51,13 @@ impl fmt::Display for Mismatch {
             Self::IssuedAt => "the message was issued in the future",
             Self::Expired => "the message has expired",
             Self::NotYetValid => "the message is not valid yet",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
     }
 }
 

@@ -11,8 +11,8 @@ use prometheus::{Registry, TextEncoder};
 use super::cells::{Histogram, Tally};
 use super::families::{counter, counters, family, gauge, histogram, seconds, whole};
 use super::labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, Reload, SessionTouch, StatusClass,
-    StoreOperation,
+    Cache, CacheResult, ConnectionError, Listener, Outcome, Refresh, Reload, SessionTouch, SignIn,
+    StatusClass, StoreOperation,
 };
 use super::series::NO_STORE;
 use super::{Metrics, Series};
@@ -119,7 +119,7 @@ impl Sums {
         )
     }
 
-    fn workers(&self) -> [MetricFamily; 7] {
+    fn workers(&self) -> [MetricFamily; 9] {
         let shards = || self.0.workers.iter();
         let rejects = Tally::sum(shards().map(|shard| &shard.rejects));
         let faults = Tally::sum(shards().map(|shard| &shard.faults));
@@ -140,6 +140,8 @@ impl Sums {
             gauge(&[("listener", listener.name())], whole(open))
         });
         let errors = Tally::sum(shards().map(|shard| &shard.connection_errors));
+        let sign_ins = Tally::sum(shards().map(|shard| &shard.sign_ins));
+        let refreshes = Tally::sum(shards().map(|shard| &shard.refreshes));
         let mut touches = Tally::sum(shards().map(|shard| &shard.session_touches));
         touches[SessionTouch::Written as usize] +=
             self.0.session_touches_written.load(Ordering::Relaxed);
@@ -184,6 +186,24 @@ impl Sums {
                         .map(ConnectionError::name)
                         .into_iter()
                         .zip(errors),
+                ),
+            ),
+            family(
+                "gatelet_sign_ins_total",
+                "Sign-ins with a wallet, by what became of them.",
+                MetricType::COUNTER,
+                counters(
+                    "outcome",
+                    SignIn::ALL.map(SignIn::name).into_iter().zip(sign_ins),
+                ),
+            ),
+            family(
+                "gatelet_refreshes_total",
+                "Refresh tokens presented, by what became of them.",
+                MetricType::COUNTER,
+                counters(
+                    "outcome",
+                    Refresh::ALL.map(Refresh::name).into_iter().zip(refreshes),
                 ),
             ),
             family(
@@ -355,10 +375,12 @@ mod tests {
                 "gatelet_faults_total",
                 "gatelet_log_lines_dropped_total",
                 "gatelet_overhead_seconds",
+                "gatelet_refreshes_total",
                 "gatelet_rejects_total",
                 "gatelet_request_duration_seconds",
                 "gatelet_requests_total",
                 "gatelet_session_touches_total",
+                "gatelet_sign_ins_total",
                 "gatelet_store_connected",
                 "gatelet_store_errors_total",
                 "gatelet_store_operation_duration_seconds",

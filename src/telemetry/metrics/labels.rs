@@ -74,8 +74,38 @@ label! {
     Cache {
         /// Verdicts on API keys.
         ApiKey = "api_key",
+        /// Access tokens that were verified.
+        AccessToken = "access_token",
         /// What is known of session tokens.
         SessionToken = "session_token",
+    }
+}
+
+label! {
+    /// What became of a sign-in.
+    SignIn {
+        /// The wallet was signed in.
+        Accepted = "accepted",
+        /// It was refused.
+        Refused = "refused",
+        /// Something broke.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What became of a refresh token.
+    Refresh {
+        /// It was rotated.
+        Rotated = "rotated",
+        /// Its successor was answered again.
+        Repeated = "repeated",
+        /// It came back out of turn, and its family was ended.
+        Reused = "reused",
+        /// It was refused.
+        Refused = "refused",
+        /// Something broke.
+        Failed = "failed",
     }
 }
 

@@ -21,8 +21,8 @@ use prometheus::Registry;
 
 use cells::{Tally, nanoseconds};
 pub use labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, Reload, SessionTouch, StatusClass,
-    StoreOperation,
+    Cache, CacheResult, ConnectionError, Listener, Outcome, Refresh, Reload, SessionTouch, SignIn,
+    StatusClass, StoreOperation,
 };
 pub use series::{RouteSeries, RouteShard, UpstreamSeries, UpstreamShard, WorkerShard};
 use series::{Shards, StoreSeries};

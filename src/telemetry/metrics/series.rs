@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::cells::{Histogram, Tally};
 use super::labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, SessionTouch, StatusClass,
-    StoreOperation,
+    Cache, CacheResult, ConnectionError, Listener, Outcome, Refresh, SessionTouch, SignIn,
+    StatusClass, StoreOperation,
 };
 use crate::rules::decision::{Fault, Reject};
 
@@ -173,6 +173,8 @@ pub struct WorkerShard {
     pub(super) closed: Tally<{ Listener::ALL.len() }>,
     pub(super) connection_errors: Tally<{ ConnectionError::ALL.len() }>,
     pub(super) session_touches: Tally<{ SessionTouch::ALL.len() }>,
+    pub(super) sign_ins: Tally<{ SignIn::ALL.len() }>,
+    pub(super) refreshes: Tally<{ Refresh::ALL.len() }>,
 }
 
 impl WorkerShard {
@@ -186,6 +188,8 @@ impl WorkerShard {
             closed: Tally::default(),
             connection_errors: Tally::default(),
             session_touches: Tally::default(),
+            sign_ins: Tally::default(),
+            refreshes: Tally::default(),
         }
     }
 
@@ -207,6 +211,16 @@ impl WorkerShard {
     /// Counts a look into a cache.
     pub fn cache(&self, cache: Cache, result: CacheResult) {
         self.caches[cache as usize].add(result as usize);
+    }
+
+    /// Counts what became of a sign-in.
+    pub fn sign_in(&self, outcome: SignIn) {
+        self.sign_ins.add(outcome as usize);
+    }
+
+    /// Counts what became of a refresh token.
+    pub fn refresh(&self, outcome: Refresh) {
+        self.refreshes.add(outcome as usize);
     }
 
     /// Counts a session's prolongation that costs no write of its own.

@@ -9,6 +9,7 @@ mod process;
 mod random;
 mod upstream;
 mod wait;
+mod wallet;
 mod wire;
 mod world;
 
@@ -17,4 +18,5 @@ pub(crate) use h2::{Frames, H2, RawAnswer, empty, with_trailers};
 pub(crate) use random::Random;
 pub(crate) use upstream::{Exchange, Received, Upstream};
 pub(crate) use wait::{BOUND, eventually, within};
+pub(crate) use wallet::Wallet;
 pub(crate) use world::{KEY, NARROW_KEY, World, sha256_hex};

@@ -1,0 +1,331 @@
+//! Access tokens on the request path: from a JWT to a proven [`AccessToken`].
+//!
+//! A token is verified once and remembered by its digest. Whether its family was revoked, its key
+//! as well, and whether it has expired, is judged on every request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ahash::RandomState;
+use http::HeaderValue;
+use moka::sync::Cache as Remembered;
+
+use crate::authn::families::{Families, Standing, standing_digest};
+use crate::authn::jwt::verifying::verify;
+use crate::authn::sessions::SessionsError;
+use crate::authn::signers::{Ring, StoredKeys};
+use crate::cache::feed::Freshness;
+use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
+use crate::platform::{Monotonic, Platform};
+use crate::rules::api_key::Digest;
+use crate::rules::decision::{Fault, Reject};
+use crate::rules::feed::Change;
+use crate::rules::headers::encoded_value;
+use crate::rules::jwt::{self, Expected, OwnClaims, Refused, SigningAlgorithm, TokenId, issuer_of};
+use crate::rules::principal::Scopes;
+use crate::rules::refresh::{Family, Reason};
+use crate::rules::time::Timestamp;
+use crate::telemetry::metrics::{Cache, CacheResult, WorkerShard};
+
+/// How access tokens are issued and verified.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `iss`.
+    pub issuer: Box<str>,
+    /// `aud`.
+    pub audience: Vec<Box<str>>,
+    /// How long one lives.
+    pub ttl: Duration,
+    /// What the keys that are made sign with.
+    pub algorithm: SigningAlgorithm,
+    /// What a sign-in grants.
+    pub scopes: Scopes,
+}
+
+/// A token whose signature and claims are good, with all that a request needs of it made once.
+#[derive(Debug)]
+pub struct AccessToken {
+    /// What it says.
+    pub claims: OwnClaims,
+    /// Its subject, shared with the log.
+    pub subject: Arc<str>,
+    /// Its subject as a header value.
+    pub subject_value: HeaderValue,
+    /// Its session's id as a header value.
+    pub session_value: HeaderValue,
+    /// Its scopes as a header value; `None` where it has none.
+    pub scopes_value: Option<HeaderValue>,
+    /// The digest of the id of the key that was used to sign in.
+    pub issuer: Digest,
+    family: Digest,
+    /// That it was presented is noted with its family.
+    noted: AtomicBool,
+}
+
+impl AccessToken {
+    fn new(claims: OwnClaims) -> Self {
+        Self {
+            subject: Arc::from(&*claims.subject),
+            subject_value: encoded_value(&claims.subject),
+            session_value: encoded_value(claims.id.session()),
+            scopes_value: (!claims.scopes.is_empty())
+                .then(|| encoded_value(&claims.scopes.joined())),
+            issuer: Digest::of(claims.client_id.as_bytes()),
+            family: standing_digest(claims.id.session()),
+            noted: AtomicBool::new(false),
+            claims,
+        }
+    }
+}
+
+/// A token that is good now, and its family.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The token.
+    pub token: Arc<AccessToken>,
+    /// Its family.
+    pub standing: Arc<Standing>,
+}
+
+/// What a change makes wrong of the families that are remembered.
+pub fn concerned(change: &Change) -> Vec<Digest> {
+    match change {
+        Change::Family { id } => vec![standing_digest(id)],
+        Change::ApiKey { .. } | Change::Session { .. } | Change::Unknown => Vec::new(),
+    }
+}
+
+/// What outlives a reload: the families, and what was verified.
+pub struct Stored {
+    families: Families,
+    standings: Arc<Verdicts<Standing>>,
+    freshness: Arc<Freshness>,
+    keys: Arc<StoredKeys>,
+    verified: Remembered<Digest, Arc<AccessToken>, RandomState>,
+    platform: Platform,
+}
+
+impl Stored {
+    /// What is kept in `families`, remembered in `standings` while `freshness` vouches for it.
+    pub fn new(
+        families: Families,
+        standings: Arc<Verdicts<Standing>>,
+        freshness: Arc<Freshness>,
+        keys: Arc<StoredKeys>,
+        capacity: u64,
+        platform: Platform,
+    ) -> Self {
+        Self {
+            families,
+            standings,
+            freshness,
+            keys,
+            verified: Remembered::builder()
+                .max_capacity(capacity)
+                .build_with_hasher(RandomState::new()),
+            platform,
+        }
+    }
+
+    /// Where families are begun and ended.
+    pub fn families(&self) -> &Families {
+        &self.families
+    }
+}
+
+/// Issues and verifies access tokens under one configuration.
+pub struct AccessTokens {
+    config: Config,
+    stored: Arc<Stored>,
+    /// Keys from files; without them those in the store.
+    from_files: Option<Arc<Ring>>,
+}
+
+/// A token that was just signed.
+pub struct Signed {
+    /// What the caller presents.
+    pub token: zeroize::Zeroizing<String>,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+impl AccessTokens {
+    /// Tokens as `config` says; `from_files` are the keys that it names.
+    pub fn new(config: Config, stored: Arc<Stored>, from_files: Option<Arc<Ring>>) -> Self {
+        Self {
+            config,
+            stored,
+            from_files,
+        }
+    }
+
+    /// How tokens are issued.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where families are begun and ended.
+    pub fn families(&self) -> &Families {
+        &self.stored.families
+    }
+
+    /// The keys in force.
+    pub fn ring(&self) -> Result<Arc<Ring>, Fault> {
+        let ring = self.from_files.clone().or_else(|| self.stored.keys.ring());
+        ring.ok_or(Fault::StoreUnavailable)
+    }
+
+    /// Whether a bearer says that it is one of these, whatever it is worth.
+    pub fn claims(&self, bearer: &[u8], digest: &Digest) -> bool {
+        self.stored.verified.contains_key(digest)
+            || issuer_of(bearer).is_some_and(|issuer| issuer == self.config.issuer)
+    }
+
+    /// The token that a bearer is, expired or not; `None` if it is none of these.
+    pub fn seek(
+        &self,
+        bearer: &[u8],
+        digest: Digest,
+        metrics: &WorkerShard,
+    ) -> Result<Option<Arc<AccessToken>>, Fault> {
+        if let Some(token) = self.stored.verified.get(&digest)
+            && self.is_expected(&token)
+        {
+            metrics.cache(Cache::AccessToken, CacheResult::Hit);
+            return Ok(Some(token));
+        }
+        metrics.cache(Cache::AccessToken, CacheResult::Miss);
+        let Some(token) = self.verified(bearer)? else {
+            return Ok(None);
+        };
+        let token = Arc::new(token);
+        self.stored.verified.insert(digest, Arc::clone(&token));
+        Ok(Some(token))
+    }
+
+    /// What was verified under another configuration may be for nobody here.
+    fn is_expected(&self, token: &AccessToken) -> bool {
+        token.claims.issuer == self.config.issuer
+            && token
+                .claims
+                .audience
+                .iter()
+                .any(|audience| self.config.audience.contains(audience))
+    }
+
+    fn verified(&self, bearer: &[u8]) -> Result<Option<AccessToken>, Fault> {
+        let Ok(verified) = verify(bearer, &self.ring()?.verifying) else {
+            return Ok(None);
+        };
+        let expected = Expected {
+            issuer: &self.config.issuer,
+            audience: &self.config.audience,
+        };
+        Ok(verified.own_claims(&expected).ok().map(AccessToken::new))
+    }
+
+    /// Says no to a token that has expired, or whose family was revoked. `presented` by its bearer,
+    /// it is noted.
+    pub async fn judge(
+        &self,
+        token: Arc<AccessToken>,
+        wall: Timestamp,
+        now: Monotonic,
+        presented: bool,
+    ) -> Result<Access, crate::rules::decision::Refusal> {
+        match jwt::judge(&token.claims.lifetime(), wall) {
+            Ok(()) => {}
+            Err(Refused::Expired) => return Err(Reject::TokenExpired.into()),
+            Err(Refused::NotYetValid) => return Err(Reject::TokenInvalid.into()),
+        }
+        let known = self.stored.standings.known(&token.family);
+        if !matches!(known, Known::Unasked) && !self.stored.freshness.vouches(now) {
+            return Err(Fault::StoreUnavailable.into());
+        }
+        let standing = match known {
+            Known::Value(standing) => Some(standing),
+            Known::Nothing => None,
+            Known::Unasked => Box::pin(self.ask(token.claims.id.session())).await?,
+        };
+        let Some(standing) = standing.filter(|standing| standing.is_good(wall)) else {
+            return Err(Reject::SessionRevoked.into());
+        };
+        if presented && !token.noted.load(Ordering::Relaxed) {
+            Box::pin(self.note(&token)).await?;
+        }
+        Ok(Access { token, standing })
+    }
+
+    async fn ask(&self, family: &str) -> Result<Option<Arc<Standing>>, Fault> {
+        let families = self.stored.families.clone();
+        let id: Box<str> = family.into();
+        let load = move || async move {
+            match families.lookup(&id).await {
+                Ok(family) => Ok(family.as_ref().map(Standing::of)),
+                Err(error) => {
+                    tracing::debug!(%error, "looking up a family failed");
+                    Err(LoadFailed)
+                }
+            }
+        };
+        let digest = standing_digest(family);
+        let loaded = self.stored.standings.load(digest, load).await;
+        loaded.map_err(|LoadFailed| Fault::StoreUnavailable)
+    }
+
+    /// Notes that a token was presented, before it lets anyone in: whoever has lost the answer that
+    /// it came with is told from a thief by this.
+    async fn note(&self, token: &AccessToken) -> Result<(), Fault> {
+        let id = &token.claims.id;
+        let noted = self
+            .stored
+            .families
+            .note_presented(id.session(), id.generation())
+            .await;
+        noted.map_err(|error| {
+            tracing::warn!(%error, "the use of an access token could not be noted");
+            Fault::StoreUnavailable
+        })?;
+        token.noted.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Signs a token for a family.
+    pub fn sign(&self, family: &Family, wall: Timestamp) -> Result<Signed, Fault> {
+        let mut random = [0; 16];
+        let filled = self.stored.platform.entropy.fill(&mut random);
+        filled.map_err(|_| Fault::StoreUnavailable)?;
+        let expires_at = wall.plus(self.config.ttl).min(family.expires_at);
+        let claims = OwnClaims {
+            issuer: self.config.issuer.clone(),
+            subject: family.grant.subject.clone(),
+            audience: self.config.audience.clone(),
+            issued_at: wall,
+            not_before: wall,
+            expires_at,
+            id: TokenId::new(&family.id, family.generation, &random),
+            scopes: family.grant.scopes.clone(),
+            methods: vec!["swk".into()],
+            client_id: family.grant.key_id.clone().unwrap_or_default(),
+        };
+        let signed = self.ring()?.signer().sign(&claims);
+        let token = signed.map_err(|error| {
+            tracing::error!(%error, "an access token could not be signed");
+            Fault::StoreUnavailable
+        })?;
+        Ok(Signed { token, expires_at })
+    }
+
+    /// Ends a family, here at once and everywhere within a second.
+    pub async fn revoke(&self, family: &str, reason: Reason) -> Result<(), SessionsError> {
+        self.stored.families.revoke(family, reason).await?;
+        self.forget(family);
+        Ok(())
+    }
+
+    /// Forgets what is remembered of a family that was ended here.
+    pub fn forget(&self, family: &str) {
+        self.stored.standings.forget(&[standing_digest(family)]);
+    }
+}

@@ -1,0 +1,131 @@
+//! Sign-in nonces: issued without a trace, spent once.
+//!
+//! A nonce says itself what it is for, sealed with a key that all replicas share; only those that
+//! were spent are kept, until they would have expired.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::platform::Platform;
+use crate::rules::nonce::{self, Nonce, Seal};
+use crate::rules::time::Timestamp;
+use crate::store::{Store, StoreFault, Swapped, Write};
+
+/// Where the key is that nonces are sealed with.
+const SEAL: &str = "nonce_seal";
+
+/// Below which the spent ones are kept.
+const SPENT: &str = "nonce/";
+
+/// How many records are listed at once.
+const PAGE: u32 = 500;
+
+/// What seals, reads and spends nonces.
+pub struct Nonces {
+    store: Arc<Store>,
+    seal: Seal,
+    platform: Platform,
+}
+
+impl Nonces {
+    /// Takes the key from the store, or makes it there.
+    pub async fn open(store: Arc<Store>, platform: Platform) -> Result<Self, StoreFault> {
+        loop {
+            if let Some(loaded) = store.load(SEAL).await? {
+                let bytes = <[u8; 32]>::try_from(loaded.value.as_slice());
+                let bytes = bytes.map_err(|error| StoreFault::unreadable(SEAL, error))?;
+                let seal = Seal(Zeroizing::new(bytes));
+                return Ok(Self {
+                    store,
+                    seal,
+                    platform,
+                });
+            }
+            let mut made = Zeroizing::new([0; 32]);
+            platform
+                .entropy
+                .fill(made.as_mut_slice())
+                .map_err(|error| StoreFault::unreadable(SEAL, error))?;
+            // Where another was faster, its key is taken.
+            store
+                .swap(
+                    vec![write(SEAL.to_owned(), Some(made.to_vec()), None)],
+                    Vec::new(),
+                )
+                .await?;
+        }
+    }
+
+    /// Issues a nonce for this key and domain; nothing is stored.
+    pub fn issue(
+        &self,
+        chain_id: u64,
+        ttl: Duration,
+        key_id: &str,
+        domain: &str,
+    ) -> io::Result<(String, Nonce)> {
+        let mut random = [0; 12];
+        self.platform.entropy.fill(&mut random)?;
+        let now = self.platform.clock.now();
+        Ok(nonce::write(
+            &self.seal, &random, chain_id, now, ttl, key_id, domain,
+        ))
+    }
+
+    /// What a nonce says, if it was issued for this key and domain and has not expired.
+    pub fn read(&self, text: &str, key_id: &str, domain: &str) -> Option<Nonce> {
+        let nonce = nonce::read(&self.seal, text, key_id, domain)?;
+        nonce.is_good(self.platform.clock.now()).then_some(nonce)
+    }
+
+    /// Spends a nonce; false if it was spent before.
+    ///
+    /// Once this returns, it is spent on disk. If the future is dropped it may have been or not.
+    pub async fn spend(&self, nonce: &Nonce) -> Result<bool, StoreFault> {
+        let key = format!("{SPENT}{}", nonce.id);
+        let until = nonce.expires_at.seconds().to_string().into_bytes();
+        let spent = self
+            .store
+            .swap(vec![write(key, Some(until), None)], Vec::new());
+        Ok(spent.await? != Swapped::Conflict)
+    }
+
+    /// Deletes the spent ones that have expired; returns how many. Cancel safe.
+    pub async fn sweep(&self) -> Result<usize, StoreFault> {
+        let now = self.platform.clock.now();
+        let mut after: Option<String> = None;
+        let mut deleted = 0;
+        loop {
+            let page = self.store.list(SPENT, after.as_deref(), PAGE).await?;
+            let over = page.iter().filter(|listed| {
+                let until = std::str::from_utf8(&listed.record.value).ok();
+                let until = until.and_then(|seconds| seconds.parse().ok());
+                // A minute more than needed: clocks of replicas differ.
+                let until = Timestamp::from_seconds(until.unwrap_or(0));
+                until.plus(Duration::from_secs(60)) <= now
+            });
+            let writes: Vec<Write> = over
+                .map(|listed| write(listed.key.clone(), None, Some(listed.record.version)))
+                .collect();
+            let count = writes.len();
+            if count > 0 && self.store.swap(writes, Vec::new()).await? != Swapped::Conflict {
+                deleted += count;
+            }
+            match page.into_iter().last() {
+                Some(last) => after = Some(last.key),
+                None => return Ok(deleted),
+            }
+        }
+    }
+}
+
+fn write(key: String, value: Option<Vec<u8>>, expected: Option<u64>) -> Write {
+    Write {
+        key,
+        expected,
+        value,
+    }
+}

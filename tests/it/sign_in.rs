@@ -1,0 +1,518 @@
+//! Sign-in with a wallet, access tokens, refresh and logout.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Response, Upstream, Wallet, World, eventually, request};
+
+const ROUTES: &str = r#"
+[[routes]]
+name = "portfolio"
+path = "/api/v1/portfolio"
+methods = ["GET"]
+require = ["api_key", "access_token"]
+scopes = { access_token = ["portfolio:read"] }
+
+[[routes]]
+name = "token"
+prefix = "/token"
+require = ["access_token"]
+
+[[routes]]
+name = "keys"
+prefix = "/keys"
+require = ["api_key"]
+
+[[routes]]
+name = "open"
+prefix = "/open"
+require = "nothing"
+
+[auth]
+csrf_origins = ["https://app.example.com"]
+
+[access_token]
+scopes = ["portfolio:read", "portfolio:write"]
+"#;
+
+const REST: &str = r#"
+[wallet]
+domains = ["app.example.com", "localhost:3000"]
+chains = [42161, 1]
+statement = "Sign in to your portfolio."
+
+[store]
+kind = "embedded"
+path = "{folder}/data"
+"#;
+
+const AUTH: &str = "/api/v1/auth";
+
+struct Site {
+    upstream: Upstream,
+    world: World,
+    key: String,
+}
+
+impl Site {
+    fn open() -> Self {
+        Self::with("")
+    }
+
+    /// `more` stands at the end of `[access_token]`, with whole sections behind it.
+    fn with(more: &str) -> Self {
+        let upstream = Upstream::echo();
+        let world = World::start(&upstream, &format!("{ROUTES}{more}{REST}"));
+        let (_, key) = world.create_key("web", &["--owner", "acme"]);
+        world.within_a_second("/keys", &key, 200);
+        upstream.take();
+        Self {
+            upstream,
+            world,
+            key,
+        }
+    }
+
+    fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
+        use std::fmt::Write;
+
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let mut head = format!("POST {AUTH}{path} HTTP/1.1\r\nhost: api.test\r\n");
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        let length = body.len();
+        self.world.send(format!(
+            "{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    fn with_key(&self, path: &str, body: &Value) -> Response {
+        self.post(path, &[("x-api-key", &self.key)], body)
+    }
+
+    fn nonce(&self, wallet: &Wallet) -> Value {
+        let answer = self.with_key("/nonce", &json!({"address": wallet.address()}));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
+    }
+
+    fn sign_in(&self, wallet: &Wallet, mode: &str) -> Response {
+        let message = self.nonce(wallet)["message"].as_str().unwrap().to_owned();
+        let signature = wallet.sign(&message);
+        let answer = self.with_key(
+            "/verify",
+            &json!({"message": message, "signature": signature, "mode": mode}),
+        );
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer
+    }
+
+    fn portfolio(&self, token: &str) -> Response {
+        let bearer = format!("Bearer {token}");
+        let headers = [("x-api-key", &*self.key), ("authorization", &bearer)];
+        self.world
+            .get("/api/v1/portfolio?network=arbitrum", &headers)
+    }
+
+    fn refresh(&self, token: &str) -> Response {
+        self.post("/refresh", &[], &json!({"refreshToken": token}))
+    }
+}
+
+fn text(answer: &Response, member: &str) -> String {
+    answer.json()[member].as_str().unwrap().to_owned()
+}
+
+/// The value of the refresh cookie that an answer sets.
+fn cookie(answer: &Response) -> String {
+    let set = answer.headers.one("set-cookie").unwrap();
+    let (pair, rest) = set.split_once(';').unwrap();
+    assert!(
+        rest.contains("HttpOnly") && rest.contains("Secure"),
+        "{set}"
+    );
+    assert!(rest.contains("SameSite=Strict") && rest.contains("Path=/"));
+    pair.strip_prefix("__Host-refresh=").unwrap().to_owned()
+}
+
+#[test]
+fn a_wallet_signs_in_and_reads_its_portfolio() {
+    let site = Site::open();
+    let wallet = Wallet::numbered(1);
+    let offered = site.nonce(&wallet);
+    assert_eq!(offered["domain"], "app.example.com");
+    assert_eq!(offered["uri"], "https://app.example.com");
+    assert_eq!(offered["version"], "1");
+    assert_eq!(offered["chains"], json!([42161, 1]));
+    let answer = site.sign_in(&wallet, "cookie");
+    assert_eq!(answer.headers.one("cache-control"), Some("no-store"));
+    assert!(answer.json()["refreshToken"].is_null());
+    assert_eq!(answer.json()["tokenType"], "Bearer");
+    assert_eq!(answer.json()["expiresIn"], 900);
+    assert_eq!(answer.json()["chainId"], 42161);
+    let subject = text(&answer, "subject");
+    assert_eq!(subject.to_lowercase(), wallet.address());
+    assert_ne!(subject, wallet.address(), "EIP-55");
+    assert!(cookie(&answer).starts_with("gr_"));
+    site.upstream.assert_untouched("an own route");
+
+    let access = text(&answer, "accessToken");
+    for _ in 0..3 {
+        let response = site.portfolio(&access);
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+    let received = site.upstream.received().pop().unwrap();
+    assert_eq!(received.target, "/api/v1/portfolio?network=arbitrum");
+    assert_eq!(received.headers.one("x-auth-subject"), Some(&*subject));
+    assert_eq!(
+        received.headers.one("x-auth-methods"),
+        Some("api_key access_token")
+    );
+    assert_eq!(received.headers.one("x-auth-key-owner"), Some("acme"));
+    assert_eq!(
+        received.headers.one("x-auth-scopes"),
+        Some("portfolio:read portfolio:write")
+    );
+    assert!(received.headers.has("x-auth-session-id"));
+    assert!(!received.headers.has("authorization"));
+    assert!(!received.headers.has("x-api-key"));
+
+    let bearer = format!("Bearer {access}");
+    let token_alone = [("authorization", &*bearer)];
+    assert_eq!(
+        site.world.get("/api/v1/portfolio", &token_alone).code(),
+        "credential_missing"
+    );
+    assert_eq!(
+        site.world.status_with("/api/v1/portfolio", &site.key),
+        401,
+        "the key alone"
+    );
+    let who = site.world.get(&format!("{AUTH}/session"), &token_alone);
+    assert_eq!(who.json()["subject"], subject);
+    assert_eq!(site.world.get("/open", &token_alone).status, 200);
+    let received = site.upstream.received().pop().unwrap();
+    assert!(!received.headers.has("authorization"), "on every route");
+}
+
+#[test]
+fn the_nonce_form_signs_the_message_that_came_with_it() {
+    let site = Site::open();
+    let wallet = Wallet::numbered(2);
+    let offered = site.nonce(&wallet);
+    let signature = wallet.sign(offered["message"].as_str().unwrap());
+    let answer = site.with_key(
+        "/verify",
+        &json!({"wallet": wallet.address(), "nonce": offered["nonce"], "signature": signature, "mode": "body"}),
+    );
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert!(text(&answer, "refreshToken").starts_with("gr_"));
+    assert!(!answer.headers.has("set-cookie"));
+}
+
+#[test]
+fn a_nonce_is_good_for_one_try_of_one_key() {
+    let site = Site::open();
+    let (_, other) = site.world.create_key("other", &[]);
+    site.world.within_a_second("/keys", &other, 200);
+    let wallet = Wallet::numbered(3);
+    let message = site.nonce(&wallet)["message"].as_str().unwrap().to_owned();
+    let good = wallet.sign(&message);
+    let forged = Wallet::numbered(4).sign(&message);
+    let verify = |key: &str, message: &str, signature: &str| {
+        let body = json!({"message": message, "signature": signature});
+        site.post("/verify", &[("x-api-key", key)], &body).code()
+    };
+    assert_eq!(verify(&other, &message, &good), "nonce_invalid");
+    assert_eq!(verify(&site.key, &message, &forged), "signature_invalid");
+    assert_eq!(verify(&site.key, &message, &good), "nonce_invalid", "spent");
+
+    let fresh = site.nonce(&wallet)["message"].as_str().unwrap().to_owned();
+    assert_eq!(
+        verify(&site.key, &fresh, &format!("0x{}", "00".repeat(96))),
+        "wallet_unsupported"
+    );
+    let elsewhere = fresh.replace("app.example.com", "evil.example.com");
+    let signature = wallet.sign(&elsewhere);
+    assert_eq!(verify(&site.key, &elsewhere, &signature), "message_invalid");
+    let moved = fresh.replace("app.example.com", "localhost:3000");
+    let signature = wallet.sign(&moved);
+    assert_eq!(verify(&site.key, &moved, &signature), "nonce_invalid");
+    assert_eq!(verify(&site.key, "hello", &good), "message_invalid");
+    let body = json!({"signature": good});
+    assert_eq!(site.with_key("/verify", &body).code(), "request_malformed");
+    assert_eq!(
+        site.post("/nonce", &[], &json!({})).code(),
+        "credential_missing"
+    );
+    let sign_ins = site.world.metrics();
+    let refused = [("outcome", "refused")];
+    assert!(sign_ins.sum("gatelet_sign_ins_total", &refused) >= 7.0);
+}
+
+#[test]
+fn nonces_leave_no_trace() {
+    let site = Site::open();
+    let wallet = Wallet::numbered(5);
+    let stored = || {
+        let data = site.world.folder().join("data");
+        let files = std::fs::read_dir(data).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum::<u64>()
+    };
+    let before = stored();
+    for _ in 0..300 {
+        site.nonce(&wallet);
+    }
+    assert_eq!(stored(), before);
+}
+
+#[test]
+fn refresh_rotates_by_body_and_repeats_within_grace() {
+    let site = Site::open();
+    let first = site.sign_in(&Wallet::numbered(6), "body");
+    let old = text(&first, "refreshToken");
+    let rotated = site.refresh(&old);
+    assert_eq!(rotated.status, 200, "{}", rotated.text());
+    let new = text(&rotated, "refreshToken");
+    assert_ne!(old, new);
+    assert_eq!(site.portfolio(&text(&rotated, "accessToken")).status, 200);
+    // A second tab, and a lost answer, get the very same successor.
+    assert_eq!(text(&site.refresh(&old), "refreshToken"), new);
+    let third = text(&site.refresh(&new), "refreshToken");
+    assert_eq!(text(&site.refresh(&old), "refreshToken"), third);
+    for wrong in ["", "gr_short", &"x".repeat(40)] {
+        assert_eq!(site.refresh(wrong).code(), "refresh_invalid", "{wrong}");
+    }
+    let metrics = site.world.metrics();
+    let count = |outcome| metrics.sum("gatelet_refreshes_total", &[("outcome", outcome)]);
+    assert_eq!((count("rotated"), count("repeated")), (2.0, 2.0));
+}
+
+#[test]
+fn a_stolen_refresh_token_ends_the_family() {
+    let site = Site::with("\n[refresh_token]\ngrace = \"1s\"\n");
+    let first = site.sign_in(&Wallet::numbered(7), "body");
+    let stolen = text(&first, "refreshToken");
+    let thief = site.refresh(&stolen);
+    let access = text(&thief, "accessToken");
+    assert_eq!(site.portfolio(&access).status, 200, "the thief uses it");
+    thread::sleep(Duration::from_millis(1100));
+    let owner = site.refresh(&stolen);
+    assert_eq!((owner.status, &*owner.code()), (401, "refresh_reused"));
+    assert_eq!(site.portfolio(&access).code(), "session_revoked");
+    let theirs = text(&thief, "refreshToken");
+    assert_eq!(site.refresh(&theirs).code(), "refresh_invalid");
+    assert_eq!(
+        site.portfolio(&text(&first, "accessToken")).code(),
+        "session_revoked"
+    );
+}
+
+#[test]
+fn an_answer_that_was_lost_is_given_again_however_late() {
+    let site = Site::with("\n[refresh_token]\ngrace = \"1s\"\n");
+    let first = site.sign_in(&Wallet::numbered(8), "body");
+    let old = text(&first, "refreshToken");
+    let lost = site.refresh(&old);
+    thread::sleep(Duration::from_millis(1200));
+    let again = site.refresh(&old);
+    assert_eq!(again.status, 200, "{}", again.text());
+    assert_eq!(text(&again, "refreshToken"), text(&lost, "refreshToken"));
+}
+
+#[test]
+fn a_cookie_refreshes_from_its_own_pages_and_never_yields_a_body() {
+    let site = Site::open();
+    let signed_in = site.sign_in(&Wallet::numbered(9), "cookie");
+    let value = cookie(&signed_in);
+    let line = format!("a=1; __Host-refresh={value}");
+    let refresh = |headers: &[(&str, &str)]| {
+        let all = [&[("cookie", &*line)], headers].concat();
+        site.post("/refresh", &all, &Value::Null)
+    };
+    for forbidden in [
+        &[("origin", "https://evil.example.com")][..],
+        &[("origin", "null")],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+    ] {
+        let answer = refresh(forbidden);
+        assert_eq!(answer.code(), "origin_forbidden", "{forbidden:?}");
+        assert!(!answer.headers.has("set-cookie"));
+    }
+    for allowed in [
+        &[][..],
+        &[("origin", "https://app.example.com")],
+        &[("origin", "http://api.test")],
+        &[("sec-fetch-site", "same-origin")],
+    ] {
+        let answer = refresh(allowed);
+        assert_eq!(answer.status, 200, "{allowed:?}: {}", answer.text());
+        assert!(cookie(&answer).starts_with("gr_"));
+        assert!(answer.json()["refreshToken"].is_null());
+    }
+    assert_eq!(site.refresh(&value).code(), "refresh_invalid", "in a body");
+    let both = site.post(
+        "/refresh",
+        &[("cookie", &line)],
+        &json!({"refreshToken": value}),
+    );
+    assert_eq!(both.code(), "credential_ambiguous");
+    assert_eq!(site.world.get("/open", &[("cookie", &line)]).status, 200);
+    let received = site.upstream.received().pop().unwrap();
+    assert_eq!(received.headers.one("cookie"), Some("a=1"));
+}
+
+#[test]
+fn logout_ends_the_session_at_once() {
+    let site = Site::open();
+    let wallet = Wallet::numbered(10);
+    let signed_in = site.sign_in(&wallet, "cookie");
+    let access = text(&signed_in, "accessToken");
+    for _ in 0..5 {
+        assert_eq!(site.portfolio(&access).status, 200);
+    }
+    let line = format!("__Host-refresh={}", cookie(&signed_in));
+    for _ in 0..2 {
+        let out = site.post("/logout", &[("cookie", &line)], &Value::Null);
+        assert_eq!(out.status, 204, "and again");
+        let cleared = out.headers.one("set-cookie").unwrap();
+        assert!(cleared.starts_with("__Host-refresh=;") && cleared.contains("Max-Age=0"));
+    }
+    for _ in 0..5 {
+        let refused = site.portfolio(&access);
+        assert_eq!((refused.status, &*refused.code()), (401, "session_revoked"));
+    }
+    let refused = site.post("/refresh", &[("cookie", &line)], &Value::Null);
+    assert_eq!(refused.code(), "refresh_invalid");
+    assert!(!refused.headers.has("set-cookie"), "a loser clears nothing");
+
+    let two: Vec<String> = (0..2)
+        .map(|_| text(&site.sign_in(&wallet, "body"), "accessToken"))
+        .collect();
+    let bearer = format!("Bearer {}", two[0]);
+    let out = site.post(
+        "/logout?all=true",
+        &[("authorization", &bearer)],
+        &Value::Null,
+    );
+    assert_eq!(out.status, 204);
+    for access in &two {
+        assert_eq!(site.portfolio(access).code(), "session_revoked");
+    }
+    assert_eq!(site.post("/logout", &[], &Value::Null).status, 204);
+}
+
+#[test]
+fn a_revoked_key_takes_its_sign_ins_along() {
+    let site = Site::open();
+    let (id, key) = site.world.create_key("gone", &[]);
+    site.world.within_a_second("/keys", &key, 200);
+    let other = Site {
+        upstream: Upstream::echo(),
+        key: key.clone(),
+        world: site.world,
+    };
+    let signed_in = other.sign_in(&Wallet::numbered(11), "body");
+    let access = text(&signed_in, "accessToken");
+    let bearer = format!("Bearer {access}");
+    let headers = [("authorization", &*bearer)];
+    assert_eq!(other.world.get("/token", &headers).status, 200);
+    let mismatch = [("x-api-key", &*site.key), ("authorization", &bearer)];
+    let mismatched = other.world.get("/api/v1/portfolio", &mismatch);
+    assert_eq!(mismatched.code(), "credential_mismatch");
+    other.world.revoke_key(&id);
+    eventually("the token is refused", || {
+        other.world.get("/token", &headers).status == 401
+    });
+    let refreshed = other.refresh(&text(&signed_in, "refreshToken"));
+    assert_eq!(refreshed.code(), "refresh_invalid");
+}
+
+#[test]
+fn access_tokens_expire_and_others_are_refused() {
+    let site = Site::with("ttl = \"1s\"\n");
+    let signed_in = site.sign_in(&Wallet::numbered(12), "body");
+    let access = text(&signed_in, "accessToken");
+    let refused = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        site.world.get("/token", &[("authorization", &bearer)])
+    };
+    eventually("it has expired", || {
+        refused(&access).code() == "token_expired"
+    });
+    let mut parts: Vec<&str> = access.split('.').collect();
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0";
+    for tampered in [
+        format!("{none}.{}.", parts[1]),
+        format!("{none}.{}.{}", parts[1], parts[2]),
+        format!("{access}="),
+        format!("{}.{}.{}", parts[0], parts[1], parts[1]),
+    ] {
+        let answer = refused(&tampered);
+        assert_eq!((answer.status, &*answer.code()), (401, "token_invalid"));
+    }
+    parts.truncate(2);
+    assert_eq!(refused(&parts.join(".")).status, 401);
+    let foreign = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL2Vsc2UifQ.c2ln";
+    let bearer = format!("Bearer {foreign}");
+    assert_eq!(
+        site.world
+            .get("/open", &[("authorization", &bearer)])
+            .status,
+        200
+    );
+    let received = site.upstream.received().pop().unwrap();
+    assert_eq!(received.headers.one("authorization"), Some(&*bearer));
+    let renewed = site.refresh(&text(&signed_in, "refreshToken"));
+    assert_eq!(refused(&text(&renewed, "accessToken")).status, 200);
+}
+
+#[test]
+fn everything_survives_a_crash() {
+    let mut site = Site::open();
+    let signed_in = site.sign_in(&Wallet::numbered(13), "body");
+    let access = text(&signed_in, "accessToken");
+    let before = site.world.get("/.well-known/jwks.json", &[]).text();
+    site.world.crash();
+    assert_eq!(site.world.get("/.well-known/jwks.json", &[]).text(), before);
+    assert_eq!(site.portfolio(&access).status, 200);
+    let rotated = site.refresh(&text(&signed_in, "refreshToken"));
+    assert_eq!(rotated.status, 200);
+    site.world.crash();
+    let again = site.refresh(&text(&signed_in, "refreshToken"));
+    assert_eq!(text(&again, "refreshToken"), text(&rotated, "refreshToken"));
+}
+
+#[test]
+fn fifty_refreshes_at_once_have_one_successor() {
+    let site = Site::open();
+    let mut token = text(&site.sign_in(&Wallet::numbered(14), "body"), "refreshToken");
+    for round in 0..10 {
+        let successors: Vec<String> = thread::scope(|scope| {
+            let racing: Vec<_> = (0..50)
+                .map(|_| scope.spawn(|| text(&site.refresh(&token), "refreshToken")))
+                .collect();
+            racing
+                .into_iter()
+                .map(|racer| racer.join().unwrap())
+                .collect()
+        });
+        assert!(
+            successors.iter().all(|one| *one == successors[0]),
+            "round {round}"
+        );
+        token.clone_from(&successors[0]);
+    }
+    let live = site.world.send(request("GET", "/open", &[]));
+    assert_eq!(live.status, 200);
+}
