@@ -28,6 +28,9 @@ use crate::rules::refresh::{Family, Reason};
 use crate::rules::time::Timestamp;
 use crate::telemetry::metrics::{Cache, CacheResult, WorkerShard};
 
+/// The `client_id` of a family that was taken over without a key; the claim is required.
+const TAKEN_OVER: &str = "imported";
+
 /// How access tokens are issued and verified.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -297,6 +300,7 @@ impl AccessTokens {
         let filled = self.stored.platform.entropy.fill(&mut random);
         filled.map_err(|_| Fault::StoreUnavailable)?;
         let expires_at = wall.plus(self.config.ttl).min(family.expires_at);
+        let key_id = family.grant.key_id.as_ref();
         let claims = OwnClaims {
             issuer: self.config.issuer.clone(),
             subject: family.grant.subject.clone(),
@@ -307,7 +311,7 @@ impl AccessTokens {
             id: TokenId::new(&family.id, family.generation, &random),
             scopes: family.grant.scopes.clone(),
             methods: vec!["swk".into()],
-            client_id: family.grant.key_id.clone().unwrap_or_default(),
+            client_id: key_id.map_or_else(|| TAKEN_OVER.into(), Clone::clone),
         };
         let signed = self.ring()?.signer().sign(&claims);
         let token = signed.map_err(|error| {

@@ -252,6 +252,24 @@ impl Families {
         }
     }
 
+    /// Every family that is kept. Those that are begun meanwhile may be missing. Cancel safe.
+    pub async fn list(&self) -> Result<Vec<Family>, StoreFault> {
+        let mut families: Vec<Family> = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.list(RECORDS, after.as_deref(), PAGE).await?;
+            for listed in &page {
+                families.push(decode(&listed.key, &listed.record)?);
+            }
+            match page.into_iter().last() {
+                Some(last) => after = Some(last.key),
+                None => break,
+            }
+        }
+        families.sort_by(|one, two| (one.created_at, &one.id).cmp(&(two.created_at, &two.id)));
+        Ok(families)
+    }
+
     /// Deletes families that have long been over; returns how many. Cancel safe.
     pub async fn sweep(&self) -> Result<usize, StoreFault> {
         let now = self.platform.clock.now();
@@ -324,6 +342,23 @@ impl Families {
             .fill(bytes)
             .map_err(SessionsError::Entropy)
     }
+}
+
+/// The writes that take over a family whose one living token has this digest.
+pub(super) fn taking_over(digest: &Digest, family: &Family) -> Vec<Write> {
+    vec![
+        write(record_key(&family.id), None, Some(encode(family))),
+        write(
+            digest_key(digest),
+            None,
+            Some(family.id.as_bytes().to_vec()),
+        ),
+        write(
+            subject_key(&family.grant.subject, &family.id),
+            None,
+            Some(Vec::new()),
+        ),
+    ]
 }
 
 /// The digest under which what is known of a family is remembered.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-pub use import::ImportError;
+pub use import::{Fresh, ImportError};
 
 use crate::platform::Platform;
 use crate::rules::api_key::{self, Digest, Label, Pepper};

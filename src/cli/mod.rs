@@ -18,6 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use terminal::Terminal;
 
+use crate::authn::sessions::Fresh;
 use crate::config::{self, Config, Overrides};
 use crate::platform::Platform;
 
@@ -147,10 +148,21 @@ fn manage_sessions(command: sessions::Command, sources: &Sources) -> u8 {
     let Some(config) = load(&sources.config, &sources.overrides()) else {
         return WRONG;
     };
+    let tokens = &config.gateway.tokens;
+    let access = config.authn.access_token.as_ref();
+    let fresh = Fresh {
+        session: config.authn.session_lifetime,
+        session_scopes: tokens.session_scopes.clone(),
+        refresh: tokens.refresh,
+        access_scopes: access
+            .map(|access| access.scopes.clone())
+            .unwrap_or_default(),
+    };
     sessions::run(
         command,
         config.store.as_ref(),
         &config.authn,
+        &fresh,
         &Platform::system(),
         &mut Terminal {
             input: &mut io::stdin(),

@@ -1,4 +1,5 @@
-//! `gatelet sessions`: lists, ends and takes over client sessions in the configured store.
+//! `gatelet sessions`: lists, ends and takes over sessions in the configured store: client sessions,
+//! and the sign-ins that refresh tokens are of.
 //!
 //! Opens the store itself, so it works whether or not a server runs on it.
 
@@ -8,13 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde::Serialize;
 
 use super::terminal::{Terminal, print_chain, read};
 use crate::authn;
-use crate::authn::sessions::{ImportError, Sessions};
+use crate::authn::families::Families;
+use crate::authn::sessions::{Fresh, ImportError, Sessions};
 use crate::platform::Platform;
-use crate::rules::session::Record;
+use crate::rules::refresh::{self, Family, Reason};
+use crate::rules::session::{Record, Refused};
 use crate::rules::time::Timestamp;
 use crate::rules::units;
 use crate::store::{self, Store};
@@ -51,9 +54,10 @@ enum Action {
     },
     /// Take over live sessions, all or none
     ///
-    /// The file has one JSON object a line: "kind" ("session"), "sha256" (the SHA-256 of the
-    /// token's bytes, in hexadecimal), "subject", "createdAt" and "expiresAt" (Unix seconds);
-    /// "owner", "keyId" and "scopes" may be left out.
+    /// The file has one JSON object a line: "kind" ("session" or "refresh"), "sha256" (the SHA-256
+    /// of the token's bytes, in hexadecimal), "subject", "createdAt" and "expiresAt" (Unix
+    /// seconds); "owner", "keyId", "scopes" and, of a refresh token, "mode" ("cookie" or "body")
+    /// may be left out.
     Import {
         /// The file, or - for standard input
         file: PathBuf,
@@ -65,6 +69,7 @@ pub(super) fn run(
     command: Command,
     store: Option<&store::Config>,
     authn: &authn::Config,
+    fresh: &Fresh,
     platform: &Platform,
     terminal: &mut Terminal<'_>,
 ) -> u8 {
@@ -75,7 +80,7 @@ pub(super) fn run(
         );
         return WRONG;
     };
-    match attempt(command.action, store, authn, platform, terminal) {
+    match attempt(command.action, store, authn, fresh, platform, terminal) {
         Ok(status) => status,
         Err(error) => {
             // Where even this cannot be written, the status still tells.
@@ -89,6 +94,7 @@ fn attempt(
     action: Action,
     store: &store::Config,
     authn: &authn::Config,
+    fresh: &Fresh,
     platform: &Platform,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, Box<dyn Error>> {
@@ -106,55 +112,74 @@ fn attempt(
         )?;
         return match action {
             Action::List { json, .. } => {
-                list(terminal.out, &[], platform.clock.now(), json)?;
+                list(terminal.out, &[], json)?;
                 Ok(DONE)
             }
             Action::Revoke { .. } | Action::Import { .. } => Ok(FAILED),
         };
     }
     let store = Store::open(store, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}))?;
-    let sessions = Sessions::new(Arc::new(store), authn.pepper.clone(), platform.clone());
+    let store = Arc::new(store);
+    let pepper = &authn.pepper;
+    let sessions = Sessions::new(Arc::clone(&store), pepper.clone(), platform.clone());
+    let families = Families::new(store, pepper.clone(), platform.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
+    let now = platform.clock.now();
     let out = &mut *terminal.out;
     match action {
         Action::List { subject, json } => {
-            let records = match subject {
-                Some(subject) => runtime
-                    .block_on(sessions.of_subject(&subject))?
-                    .into_iter()
-                    .map(|(_, record)| record)
-                    .collect(),
-                None => runtime.block_on(sessions.list())?,
+            let (records, begun) = match &subject {
+                Some(subject) => {
+                    let found = runtime.block_on(sessions.of_subject(subject))?;
+                    let records = found.into_iter().map(|(_, record)| record).collect();
+                    (records, runtime.block_on(families.of_subject(subject))?)
+                }
+                None => (
+                    runtime.block_on(sessions.list())?,
+                    runtime.block_on(families.list())?,
+                ),
             };
-            list(out, &records, platform.clock.now(), json)?;
+            let views = records.iter().map(|record| View::of_session(record, now));
+            let begun = begun.iter().map(|family| View::of_family(family, now));
+            list(out, &views.chain(begun).collect::<Vec<_>>(), json)?;
         }
         Action::Revoke { id: Some(id), .. } => {
-            let Some((digest, _)) = runtime.block_on(sessions.find(&id))? else {
+            let found = runtime.block_on(sessions.find(&id))?;
+            if let Some((digest, _)) = found {
+                runtime.block_on(sessions.revoke(&digest))?;
+            } else if runtime.block_on(families.lookup(&id))?.is_some() {
+                runtime.block_on(families.revoke(&id, Reason::Operator))?;
+            } else {
                 writeln!(
                     terminal.err,
                     "error: no session has the id {id:?}; `gatelet sessions list` shows the ids"
                 )?;
                 return Ok(FAILED);
-            };
-            runtime.block_on(sessions.revoke(&digest))?;
+            }
             writeln!(out, "revoked {id}")?;
         }
         Action::Revoke { subject, .. } => {
-            let found = runtime.block_on(sessions.of_subject(&subject.unwrap_or_default()))?;
+            let subject = subject.unwrap_or_default();
+            let found = runtime.block_on(sessions.of_subject(&subject))?;
+            let begun = runtime.block_on(families.of_subject(&subject))?;
             for (digest, record) in &found {
                 runtime.block_on(sessions.revoke(digest))?;
                 writeln!(out, "revoked {}", record.id)?;
             }
-            if found.is_empty() {
+            for family in &begun {
+                runtime.block_on(families.revoke(&family.id, Reason::Operator))?;
+                writeln!(out, "revoked {}", family.id)?;
+            }
+            if found.is_empty() && begun.is_empty() {
                 writeln!(terminal.err, "the subject has no session")?;
             }
         }
         Action::Import { .. } => {
             let (from, text) = import.unwrap_or_default();
-            match runtime.block_on(sessions.import(&text, authn.session_lifetime)) {
-                Ok(count) => writeln!(out, "imported {count} {}", plural(count))?,
+            match runtime.block_on(sessions.import(&text, fresh)) {
+                Ok(count) => writeln!(out, "imported {count}")?,
                 Err(ImportError::Lines(lines)) => {
                     for (line, problem) in lines {
                         match line {
@@ -173,51 +198,83 @@ fn attempt(
     Ok(DONE)
 }
 
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "session" } else { "sessions" }
+/// A session as it is shown; times are Unix seconds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View<'a> {
+    id: &'a str,
+    kind: &'static str,
+    subject: &'a str,
+    key_id: Option<&'a str>,
+    owner: Option<&'a str>,
+    scopes: Vec<&'a str>,
+    state: &'static str,
+    created_at: u64,
+    expires_at: u64,
+    max_expires_at: u64,
+    revoked_at: Option<u64>,
 }
 
-fn list(out: &mut dyn Write, records: &[Record], now: Timestamp, json: bool) -> io::Result<()> {
-    if json {
-        let views: Vec<_> = records.iter().map(|record| view(record, now)).collect();
-        return writeln!(out, "{:#}", serde_json::Value::Array(views));
+impl<'a> View<'a> {
+    fn of_session(record: &'a Record, now: Timestamp) -> Self {
+        Self {
+            id: &record.id,
+            kind: "session",
+            subject: &record.subject,
+            key_id: record.key_id.as_deref(),
+            owner: record.key_owner.as_deref(),
+            scopes: record.scopes.iter().collect(),
+            state: match record.judge(record.expires_at, now) {
+                Ok(()) => "active",
+                Err(Refused::Expired) => "expired",
+                Err(Refused::Revoked) => "revoked",
+            },
+            created_at: record.created_at.seconds(),
+            expires_at: record.expires_at.seconds(),
+            max_expires_at: record.max_expires_at.seconds(),
+            revoked_at: record.revoked_at.map(Timestamp::seconds),
+        }
     }
-    if records.is_empty() {
+
+    fn of_family(family: &'a Family, now: Timestamp) -> Self {
+        let grant = &family.grant;
+        Self {
+            id: &family.id,
+            kind: "refresh",
+            subject: &grant.subject,
+            key_id: grant.key_id.as_deref(),
+            owner: grant.key_owner.as_deref(),
+            scopes: grant.scopes.iter().collect(),
+            state: match &family.revoked {
+                Some(_) => "revoked",
+                None if refresh::is_good(family, now) => "active",
+                None => "expired",
+            },
+            created_at: family.created_at.seconds(),
+            expires_at: family.expires_at.seconds(),
+            max_expires_at: family.expires_at.seconds(),
+            revoked_at: family.revoked.as_ref().map(|revoked| revoked.at.seconds()),
+        }
+    }
+}
+
+fn list(out: &mut dyn Write, views: &[View<'_>], json: bool) -> io::Result<()> {
+    if json {
+        return writeln!(out, "{:#}", serde_json::json!(views));
+    }
+    if views.is_empty() {
         return writeln!(out, "there are no sessions");
     }
-    for record in records {
-        writeln!(
-            out,
-            "{}  {}  {}  until {}",
-            record.id,
-            state(record, now),
-            record.subject,
-            units::print_time(record.expires_at)
-        )?;
+    for view in views {
+        let until = units::print_time(Timestamp::from_seconds(view.expires_at));
+        let View {
+            id,
+            kind,
+            subject,
+            state,
+            ..
+        } = view;
+        writeln!(out, "{id}  {kind}  {state}  {subject}  until {until}")?;
     }
     Ok(())
-}
-
-/// A session as programs see it; times are Unix seconds.
-fn view(record: &Record, now: Timestamp) -> serde_json::Value {
-    json!({
-        "id": record.id,
-        "subject": record.subject,
-        "keyId": record.key_id,
-        "owner": record.key_owner,
-        "scopes": record.scopes.iter().collect::<Vec<_>>(),
-        "state": state(record, now),
-        "createdAt": record.created_at.seconds(),
-        "expiresAt": record.expires_at.seconds(),
-        "maxExpiresAt": record.max_expires_at.seconds(),
-        "revokedAt": record.revoked_at.map(Timestamp::seconds),
-    })
-}
-
-fn state(record: &Record, now: Timestamp) -> &'static str {
-    match record.judge(record.expires_at, now) {
-        Ok(()) => "active",
-        Err(crate::rules::session::Refused::Expired) => "expired",
-        Err(crate::rules::session::Refused::Revoked) => "revoked",
-    }
 }

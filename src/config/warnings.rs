@@ -78,3 +78,40 @@ pub(super) fn trusted_proxies(networks: &[Network], findings: &mut Findings) {
         );
     }
 }
+
+/// Warns of pages that a strict cookie never comes from: those of another site than `own`, a host
+/// of the API's own site.
+pub(super) fn strict_cookie(own: &str, origins: &[String], findings: &mut Findings) {
+    let site = site_of(own);
+    if site.is_empty() {
+        return;
+    }
+    for origin in origins {
+        let host = origin.split_once("://").map_or(&**origin, |(_, host)| host);
+        if site_of(host) != site {
+            findings.warn(
+                "auth.csrf_origins",
+                format!(
+                    "{} is of another site than {own}, and browsers send a cookie with same_site = \
+                     \"strict\" from its own site alone; write same_site = \"none\", or serve the page \
+                     below {site}",
+                    quoted(origin)
+                ),
+            );
+        }
+    }
+}
+
+/// A host's last two labels: near enough to what browsers call its site for a warning. Empty for an
+/// address and for this very machine.
+fn site_of(host: &str) -> String {
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+    let is_address = labels
+        .last()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    if labels.len() < 2 || is_address {
+        return String::new();
+    }
+    labels[labels.len() - 2..].join(".").to_ascii_lowercase()
+}

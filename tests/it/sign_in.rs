@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Response, Upstream, Wallet, World, eventually, request};
+use crate::harness::{Response, Upstream, Wallet, World, eventually, request, sha256_hex};
 
 const ROUTES: &str = r#"
 [[routes]]
@@ -515,4 +515,53 @@ fn fifty_refreshes_at_once_have_one_successor() {
     }
     let live = site.world.send(request("GET", "/open", &[]));
     assert_eq!(live.status, 200);
+}
+
+#[test]
+fn live_refresh_tokens_are_taken_over() {
+    let site = Site::with("\n[refresh_token.cookie]\nlegacy_names = [\"old-refresh\"]\n");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let (by_cookie, by_body) = ("an-old-refresh-cookie-value", "an-old-refresh-token-value");
+    let line = |token: &str, mode: &str| {
+        json!({
+            "kind": "refresh", "sha256": sha256_hex(token), "subject": "0xOld", "mode": mode,
+            "owner": "acme", "createdAt": now - 100, "expiresAt": now + 3600,
+        })
+    };
+    let text_of = format!("{}\n{}\n", line(by_cookie, "cookie"), line(by_body, "body"));
+    site.world.write("live.ndjson", &text_of);
+    let taken = site.world.command(&["sessions", "import", "live.ndjson"]);
+    assert!(taken.status.success(), "{taken:?}");
+
+    let cookies = format!("old-refresh={by_cookie}");
+    let answer = site.post("/refresh", &[("cookie", &cookies)], &Value::Null);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(cookie(&answer).starts_with("gr_"));
+    assert_eq!(site.portfolio(&text(&answer, "accessToken")).status, 200);
+    let received = site.upstream.received().pop().unwrap();
+    assert_eq!(received.headers.one("x-auth-subject"), Some("0xOld"));
+    assert_eq!(site.world.get("/open", &[("cookie", &cookies)]).status, 200);
+    let received = site.upstream.received().pop().unwrap();
+    assert!(
+        !received.headers.has("cookie"),
+        "a legacy name is private too"
+    );
+
+    let answer = site.refresh(by_body);
+    let listed = site
+        .world
+        .command_json(&["sessions", "list", "--subject", "0xOld", "--json"]);
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    let access = text(&answer, "accessToken");
+    assert_eq!(site.portfolio(&access).status, 200);
+    let ended = site
+        .world
+        .command(&["sessions", "revoke", "--subject", "0xOld"]);
+    assert!(ended.status.success());
+    eventually("the access token is refused", || {
+        site.portfolio(&access).code() == "session_revoked"
+    });
 }

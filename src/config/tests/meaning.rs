@@ -178,3 +178,18 @@ fn keys_that_cannot_exist_are_warned_of() {
     let key = format!("[[api_keys.static]]\nname = \"ci\"\nsha256 = \"{DIGEST}\"\n");
     assert_eq!(warnings(&format!("{UPSTREAM}{ROUTE}{key}")), [""; 0]);
 }
+
+#[test]
+fn a_page_of_another_site_is_warned_that_the_cookie_never_comes() {
+    let said = |origin: &str, same_site: &str| {
+        let text = format!(
+            "{UPSTREAM}{ROUTE}{STORE}[auth]\ncsrf_origins = [\"{origin}\"]\n[access_token]\n\
+             issuer = \"https://api.example.com\"\n[refresh_token.cookie]\nsame_site = \"{same_site}\"\n"
+        );
+        warnings(&text).len()
+    };
+    assert_eq!(said("https://app.example.com", "strict"), 0);
+    assert_eq!(said("https://app.example.com:8443", "strict"), 0);
+    assert_eq!(said("https://app.example.org", "strict"), 1);
+    assert_eq!(said("https://app.example.org", "none"), 0);
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::problems::{Findings, quoted};
 use super::super::raw::{self, AccessToken, Algorithm, Auth, Raw, RefreshCookie};
 use super::super::reload::Watch;
+use super::super::warnings;
 use super::routes::{path_key, scope_set};
 use super::{edge, positive};
 use crate::authn::jwt::signing::SigningKey;
@@ -57,6 +58,13 @@ pub(super) fn tokens(raw: &Raw, findings: &mut Findings) -> Config {
         findings.problem_with("refresh_token.grace", message, "write it like \"10s\"");
     }
     let cookie = cookie(&raw.refresh_token.cookie, findings);
+    let issuer = raw.access_token.as_ref().map(|section| &*section.issuer);
+    if let Some((_, host)) = issuer.and_then(|issuer| issuer.split_once("://"))
+        && cookie.same_site == SameSite::Strict
+    {
+        let host = host.split('/').next().unwrap_or(host);
+        warnings::strict_cookie(host, &raw.auth.csrf_origins, findings);
+    }
     let legacy_cookies = raw.refresh_token.cookie.legacy_names.iter();
     Config {
         routes: routes.map(|(_, route, _)| route).collect(),
