@@ -1,4 +1,4 @@
-//! `gatelet demo`: the sidecar before a sample API, with a store and a key to throw away.
+//! `gatelet demo`: the sidecar before a sample API, with a store, a key and a wallet to throw away.
 //!
 //! Runs the real program from a configuration file like any other, so that the commands it prints
 //! are those that a reader will use. Needs no network and leaves nothing behind. What the sample
@@ -6,6 +6,7 @@
 
 mod folder;
 mod sample_api;
+mod wallet;
 mod welcome;
 
 use std::error::Error;
@@ -30,6 +31,7 @@ use crate::telemetry::log;
 use super::{DONE, failed};
 use folder::ThrowAway;
 use sample_api::SampleApi;
+use wallet::Wallet;
 use welcome::Welcome;
 
 /// Why the demo did not run.
@@ -83,7 +85,10 @@ async fn show(folder: &ThrowAway, platform: &Platform) -> Result<(), Failure> {
     let config = config::load(&file, &Overrides::default())?.config;
     let key = mint(&config, platform).await?;
 
+    let wallet = Wallet::create(&*platform.entropy)?;
+
     let app = App::start(&config, platform).await?;
+    let signed_in = wallet.sign_in(app.proxy(), &key.secret).await?;
     let program = program();
     let welcome = Welcome {
         proxy: app.proxy(),
@@ -95,6 +100,9 @@ async fn show(folder: &ThrowAway, platform: &Platform) -> Result<(), Failure> {
         config: &file,
         key_id: &key.record.id,
         key: &key.secret,
+        subject: &signed_in.subject,
+        access_token: &signed_in.access_token,
+        refresh_token: &signed_in.refresh_token,
     };
     let printed = print(&welcome);
     if printed.is_ok() {
@@ -185,9 +193,23 @@ path    = "/api/v1/health"
 require = "nothing"
 
 [[routes]]
+name    = "portfolio"
+prefix  = "/api/v1/portfolio"
+require = ["api_key", "access_token"]
+scopes  = {{ access_token = ["portfolio:read"] }}
+
+[[routes]]
 name    = "api"
 prefix  = "/api/v1"
 require = ["api_key"]
+
+[wallet]
+domains = ["localhost"]
+chains  = [1, 42161]
+
+[access_token]
+issuer = "http://localhost"
+scopes = ["portfolio:read"]
 
 [store]
 kind = "embedded"

@@ -41,9 +41,15 @@ def demo(program):
 
 def test_every_printed_command_does_what_it_says(demo, tool):
     tool("curl")
-    with_key = paste(demo.command("portfolio", "x-api-key"))
-    assert status(with_key) == 200
-    assert '"network":"arbitrum"' in with_key.stdout
+    with_both = paste(demo.command("portfolio", "x-api-key", "authorization"))
+    assert status(with_both) == 200
+    assert '"network":"arbitrum"' in with_both.stdout
+    assert '"owner":"0x' in with_both.stdout
+    with_key = paste(demo.command("portfolio", "x-api-key", without="authorization"))
+    assert status(with_key) == 401
+
+    refreshed = paste(demo.command("refresh"))
+    assert '"refreshToken":"gr_' in refreshed.stdout
 
     whoami = paste(demo.command("whoami"))
     assert status(whoami) == 200
@@ -57,14 +63,14 @@ def test_every_printed_command_does_what_it_says(demo, tool):
     assert status(paste(demo.command("health"))) == 200
 
     scrape = paste(demo.command("/metrics"))
-    assert 'gatelet_rejects_total{code="credential_missing"} 1' in scrape.stdout
+    assert 'gatelet_rejects_total{code="credential_missing"} 2' in scrape.stdout
 
     made = paste(demo.command("keys create"))
     assert made.returncode == 0, made.stderr
 
     revoked = paste(demo.command("keys revoke"))
     assert revoked.returncode == 0, revoked.stderr
-    again = demo.command("portfolio", "x-api-key")
+    again = demo.command("portfolio", "x-api-key", "authorization")
     eventually("the revoked key is refused", lambda: status(paste(again)) == 401, bound=3)
 
 
@@ -91,6 +97,6 @@ def test_takes_another_port_and_says_which(program):
             assert "Port 8080 is taken" in demo.output
             port = re.search(r"listens on http://127\.0\.0\.1:(\d+)", demo.output).group(1)
             assert port not in ("8080", "0")
-            assert status(paste(demo.command("portfolio", "x-api-key"))) == 200
+            assert status(paste(demo.command("portfolio", "x-api-key", "authorization"))) == 200
         finally:
             demo.stop()

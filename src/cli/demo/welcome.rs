@@ -25,6 +25,12 @@ pub(super) struct Welcome<'a> {
     pub(super) key_id: &'a str,
     /// The key itself; shown this once, and worthless when the demo ends.
     pub(super) key: &'a str,
+    /// The account that signed in.
+    pub(super) subject: &'a str,
+    /// Its access token.
+    pub(super) access_token: &'a str,
+    /// Its refresh token.
+    pub(super) refresh_token: &'a str,
 }
 
 impl fmt::Display for Welcome<'_> {
@@ -35,6 +41,9 @@ impl fmt::Display for Welcome<'_> {
             api,
             key_id,
             key,
+            subject,
+            access_token,
+            refresh_token,
             ..
         } = self;
         let program = quoted(self.program);
@@ -55,14 +64,23 @@ impl fmt::Display for Welcome<'_> {
 gatelet listens on http://{proxy}, before a sample portfolio API on http://{api}.
 {taken}Paste these into another terminal.
 
-With the key, 200; the second shows what the API is told about its caller:
+A portfolio needs an API key and an access token. The demo's own wallet has just signed in,
+as {subject}: 200.
 
-  curl -i -H 'x-api-key: {key}' {portfolio}
-  curl -i -H 'authorization: Bearer {key}' http://{proxy}/api/v1/whoami
+  curl -i -H 'x-api-key: {key}' -H 'authorization: Bearer {access_token}' {portfolio}
 
-Without it, 401; the health page needs none:
+Without one of them, 401:
 
   curl -i {portfolio}
+  curl -i -H 'x-api-key: {key}' {portfolio}
+
+The access token lives 15 minutes. This fetches the next, and the refresh token after this one:
+
+  curl -X POST -H 'content-type: application/json' -d '{{\"refreshToken\":\"{refresh_token}\"}}' http://{proxy}/api/v1/auth/refresh
+
+Most pages need the key alone, this one shows what the API is told; the health page needs none:
+
+  curl -i -H 'authorization: Bearer {key}' http://{proxy}/api/v1/whoami
   curl -i http://{proxy}/api/v1/health
 
 What Prometheus would scrape:
@@ -72,7 +90,7 @@ What Prometheus would scrape:
 Revoke the key and try again: 401 within a second.
 
   {program} keys revoke {key_id} --config {config}
-  curl -i -H 'x-api-key: {key}' {portfolio}
+  curl -i -H 'x-api-key: {key}' http://{proxy}/api/v1/whoami
 
 Make another:
 
@@ -111,6 +129,9 @@ mod tests {
             config: Path::new("/tmp/gatelet-demo-1/config.toml"),
             key_id: "key_1",
             key: "gk_1",
+            subject: "0xAda",
+            access_token: "a.b.c",
+            refresh_token: "gr_1",
         }
         .to_string();
         let commands: Vec<&str> = text
@@ -121,13 +142,15 @@ mod tests {
         assert_eq!(
             commands,
             [
-                "curl -i -H 'x-api-key: gk_1' 'http://127.0.0.1:8080/api/v1/portfolio?network=arbitrum'",
-                "curl -i -H 'authorization: Bearer gk_1' http://127.0.0.1:8080/api/v1/whoami",
+                "curl -i -H 'x-api-key: gk_1' -H 'authorization: Bearer a.b.c' 'http://127.0.0.1:8080/api/v1/portfolio?network=arbitrum'",
                 "curl -i 'http://127.0.0.1:8080/api/v1/portfolio?network=arbitrum'",
+                "curl -i -H 'x-api-key: gk_1' 'http://127.0.0.1:8080/api/v1/portfolio?network=arbitrum'",
+                "curl -X POST -H 'content-type: application/json' -d '{\"refreshToken\":\"gr_1\"}' http://127.0.0.1:8080/api/v1/auth/refresh",
+                "curl -i -H 'authorization: Bearer gk_1' http://127.0.0.1:8080/api/v1/whoami",
                 "curl -i http://127.0.0.1:8080/api/v1/health",
                 "curl -s http://127.0.0.1:9464/metrics",
                 "target/release/gatelet keys revoke key_1 --config /tmp/gatelet-demo-1/config.toml",
-                "curl -i -H 'x-api-key: gk_1' 'http://127.0.0.1:8080/api/v1/portfolio?network=arbitrum'",
+                "curl -i -H 'x-api-key: gk_1' http://127.0.0.1:8080/api/v1/whoami",
                 "target/release/gatelet keys create --name mine --config /tmp/gatelet-demo-1/config.toml",
             ]
         );

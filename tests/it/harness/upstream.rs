@@ -306,7 +306,15 @@ impl Upstream {
     pub(crate) fn start_again(&mut self) {
         self.shared.stopping.store(false, Ordering::SeqCst);
         let listener = match &self.address {
-            Address::Tcp(address) => Listener::Tcp(TcpListener::bind(address).unwrap()),
+            Address::Tcp(address) => {
+                // Meanwhile the machine may have lent the port to somebody's connection.
+                let mut bound = None;
+                eventually("the port is free again", || {
+                    bound = TcpListener::bind(address).ok();
+                    bound.is_some()
+                });
+                Listener::Tcp(bound.unwrap())
+            }
             Address::Unix(path) => {
                 let _ = std::fs::remove_file(path);
                 Listener::Unix(UnixListener::bind(path).unwrap())
