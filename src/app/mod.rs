@@ -32,6 +32,8 @@ use crate::gateway::Unservable;
 use crate::limits::{self, Callers, FailedAuthentications};
 use crate::listener::{self, Exit, Listener, Stage};
 use crate::platform::{Ended, Platform, alive};
+use crate::rules::api_key::Pepper;
+use crate::rules::jwt::SigningAlgorithm;
 use crate::store::{self, OpenError, Store, StoreFault};
 use crate::telemetry::access_log::{AccessLog, Writer};
 use crate::telemetry::metrics::{ConnectionError, Metrics, NO_WORKER, Reload};
@@ -113,6 +115,8 @@ pub struct App {
 /// Makes what turns credentials into principals, anew for each configuration.
 struct Maker {
     stored: Option<Stored>,
+    /// What digests are keyed with until a restart: what is in the store knows no other.
+    pepper: Option<Pepper>,
     failures: ArcSwap<FailedAuthentications>,
 }
 
@@ -132,6 +136,10 @@ impl Maker {
         config: &authn::Config,
         failures: &Arc<FailedAuthentications>,
     ) -> Arc<Authenticators> {
+        let config = &authn::Config {
+            pepper: self.pepper.clone(),
+            ..config.clone()
+        };
         let stored = self.stored.as_ref();
         let keys = stored.map(|stored| Arc::clone(&stored.keys));
         Arc::new(Authenticators {
@@ -186,16 +194,10 @@ impl App {
                     stored.access.families().clone(),
                     Arc::clone(&stored.nonces),
                 )));
-                if let Some(tokens) = &config.authn.access_token
-                    && config.authn.signing_keys.is_none()
-                {
-                    let signing = &stored.signing;
-                    let made = signing.refresh(tokens.algorithm).await;
-                    made.map_err(StartError::Signing)?;
-                    let algorithm = tokens.algorithm;
-                    let keeping = Arc::clone(signing).keep(move || algorithm);
-                    background.push(tokio::spawn(keeping));
-                }
+                let signing = &stored.signing;
+                let wanted = signing.want(wanted_keys(&config.authn)).await;
+                wanted.map_err(StartError::Signing)?;
+                background.push(tokio::spawn(Arc::clone(signing).keep()));
                 Some(stored)
             }
             None => None,
@@ -203,6 +205,7 @@ impl App {
         let failures = FailedAuthentications::new(config.limits.failed_authentications);
         let authn = Maker {
             stored,
+            pepper: config.authn.pepper.clone(),
             failures: ArcSwap::from_pointee(failures),
         };
 
@@ -281,6 +284,10 @@ impl App {
     /// Connections keep the deadlines that they began with.
     pub async fn reload(&self, config: &Config) -> Result<(), Unservable> {
         let failures = self.authn.failures(&config.limits);
+        if let Some(stored) = &self.authn.stored {
+            let wanted = stored.signing.want(wanted_keys(&config.authn)).await;
+            wanted.map_err(|error| Unservable::SigningKeys(error.to_string()))?;
+        }
         let served = Arc::new(Served {
             gateway: config.gateway.clone(),
             upstreams: config.upstreams.clone(),
@@ -334,6 +341,13 @@ impl App {
         }
         finished
     }
+}
+
+/// What the keys in the store shall sign with, where they are needed.
+fn wanted_keys(config: &authn::Config) -> Option<SigningAlgorithm> {
+    let tokens = config.access_token.as_ref();
+    let tokens = tokens.filter(|_| config.signing_keys.is_none());
+    tokens.map(|tokens| tokens.algorithm)
 }
 
 fn bind(address: SocketAddr) -> Result<Listener, StartError> {

@@ -99,13 +99,13 @@ pub fn concerned(change: &Change) -> Vec<Digest> {
     }
 }
 
-/// What outlives a reload: the families, and what was verified.
+/// What outlives a reload.
 pub struct Stored {
     families: Families,
     standings: Arc<Verdicts<Standing>>,
     freshness: Arc<Freshness>,
     keys: Arc<StoredKeys>,
-    verified: Remembered<Digest, Arc<AccessToken>, RandomState>,
+    capacity: u64,
     platform: Platform,
 }
 
@@ -124,9 +124,7 @@ impl Stored {
             standings,
             freshness,
             keys,
-            verified: Remembered::builder()
-                .max_capacity(capacity)
-                .build_with_hasher(RandomState::new()),
+            capacity,
             platform,
         }
     }
@@ -143,6 +141,8 @@ pub struct AccessTokens {
     stored: Arc<Stored>,
     /// Keys from files; without them those in the store.
     from_files: Option<Arc<Ring>>,
+    /// Verified under this configuration: what another one trusted is verified again.
+    verified: Remembered<Digest, Arc<AccessToken>, RandomState>,
 }
 
 /// A token that was just signed.
@@ -156,10 +156,14 @@ pub struct Signed {
 impl AccessTokens {
     /// Tokens as `config` says; `from_files` are the keys that it names.
     pub fn new(config: Config, stored: Arc<Stored>, from_files: Option<Arc<Ring>>) -> Self {
+        let verified = Remembered::builder()
+            .max_capacity(stored.capacity)
+            .build_with_hasher(RandomState::new());
         Self {
             config,
             stored,
             from_files,
+            verified,
         }
     }
 
@@ -181,7 +185,7 @@ impl AccessTokens {
 
     /// Whether a bearer says that it is one of these, whatever it is worth.
     pub fn claims(&self, bearer: &[u8], digest: &Digest) -> bool {
-        self.stored.verified.contains_key(digest)
+        self.verified.contains_key(digest)
             || issuer_of(bearer).is_some_and(|issuer| issuer == self.config.issuer)
     }
 
@@ -192,9 +196,7 @@ impl AccessTokens {
         digest: Digest,
         metrics: &WorkerShard,
     ) -> Result<Option<Arc<AccessToken>>, Fault> {
-        if let Some(token) = self.stored.verified.get(&digest)
-            && self.is_expected(&token)
-        {
+        if let Some(token) = self.verified.get(&digest) {
             metrics.cache(Cache::AccessToken, CacheResult::Hit);
             return Ok(Some(token));
         }
@@ -203,18 +205,8 @@ impl AccessTokens {
             return Ok(None);
         };
         let token = Arc::new(token);
-        self.stored.verified.insert(digest, Arc::clone(&token));
+        self.verified.insert(digest, Arc::clone(&token));
         Ok(Some(token))
-    }
-
-    /// What was verified under another configuration may be for nobody here.
-    fn is_expected(&self, token: &AccessToken) -> bool {
-        token.claims.issuer == self.config.issuer
-            && token
-                .claims
-                .audience
-                .iter()
-                .any(|audience| self.config.audience.contains(audience))
     }
 
     fn verified(&self, bearer: &[u8]) -> Result<Option<AccessToken>, Fault> {

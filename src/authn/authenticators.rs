@@ -113,12 +113,7 @@ impl Authenticators {
     }
 
     /// Whether a caller that was let in may stay: it is judged as if it came anew.
-    pub(super) async fn still_stands(
-        &self,
-        proven: &Proven,
-        wall: Timestamp,
-        now: Monotonic,
-    ) -> bool {
+    pub async fn still_stands(&self, proven: &Proven, wall: Timestamp, now: Monotonic) -> bool {
         if let Some(key) = &proven.key
             && !self.keys.still_stands(key, wall, now).await
         {

@@ -113,9 +113,12 @@ impl Families {
         }
     }
 
-    /// The family that a token belongs to, or says that it belongs to. Cancel safe.
+    /// The family that a token is of, good or not. Cancel safe.
+    ///
+    /// A token that merely names a family is of none: the id is no secret.
     pub async fn of_token(&self, token: &Token) -> Result<Option<Family>, StoreFault> {
-        Ok(self.load_of(token).await?.map(|(_, family)| family))
+        let named = self.load_of(token).await?.map(|(_, family)| family);
+        Ok(named.filter(|family| refresh::is_of(family, token, self.pepper.as_ref())))
     }
 
     /// The family with this id, good or not. Cancel safe.
@@ -278,7 +281,10 @@ impl Families {
         loop {
             let page = self.store.list(RECORDS, after.as_deref(), PAGE).await?;
             for listed in &page {
-                let family: Family = decode(&listed.key, &listed.record)?;
+                // One that cannot be read keeps none of the others.
+                let Ok(family) = decode(&listed.key, &listed.record) else {
+                    continue;
+                };
                 if family.expires_at.plus(KEPT) <= now {
                     let version = listed.record.version;
                     deleted += usize::from(self.delete(&listed.key, version, &family).await?);

@@ -145,7 +145,7 @@ impl Proven {
     }
 
     /// From when some of it is refused, if nothing else happens to it.
-    pub(super) fn good_until(&self) -> Option<Timestamp> {
+    pub fn good_until(&self) -> Option<Timestamp> {
         let of_key = self.key.as_deref().and_then(Key::good_until);
         let of_session = self.session.as_deref().map(Session::expires_at);
         let access = self.access.as_ref();

@@ -337,6 +337,12 @@ impl SessionTokens {
     pub async fn write_slides(&self) {
         let leaving: Vec<Arc<Session>> = {
             let mut slides = self.slides();
+            // What an earlier write was stopped in the middle of is still to be told.
+            for (digest, unfinished) in std::mem::take(&mut slides.leaving) {
+                let kept = slides.waiting.entry(digest);
+                let kept = kept.or_insert_with(|| Arc::clone(&unfinished));
+                kept.slide_to(unfinished.expires_at());
+            }
             slides.leaving = std::mem::take(&mut slides.waiting);
             slides.leaving.values().cloned().collect()
         };

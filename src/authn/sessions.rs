@@ -286,7 +286,10 @@ impl Sessions {
         loop {
             let page = self.store.list(RECORDS, after.as_deref(), PAGE).await?;
             for listed in &page {
-                let record: Record = decode(&listed.key, &listed.record)?;
+                // One that cannot be read keeps none of the others.
+                let Ok(record) = decode(&listed.key, &listed.record) else {
+                    continue;
+                };
                 let over = record.revoked_at.unwrap_or(record.expires_at);
                 if over.plus(KEPT) <= now {
                     deleted += usize::from(

@@ -129,6 +129,8 @@ pub struct StoredKeys {
     store: Arc<Store>,
     platform: Platform,
     ring: ArcSwapOption<Ring>,
+    /// What new keys shall sign with; nothing while no key is wanted.
+    wanted: ArcSwapOption<SigningAlgorithm>,
 }
 
 impl StoredKeys {
@@ -138,6 +140,7 @@ impl StoredKeys {
             store,
             platform,
             ring: ArcSwapOption::empty(),
+            wanted: ArcSwapOption::empty(),
         }
     }
 
@@ -146,19 +149,31 @@ impl StoredKeys {
         self.ring.load_full()
     }
 
+    /// From now on keys are wanted that sign with `algorithm`, or none; they are in force once this
+    /// returns.
+    pub async fn want(&self, algorithm: Option<SigningAlgorithm>) -> Result<(), RingError> {
+        self.wanted.store(algorithm.map(Arc::new));
+        match algorithm {
+            Some(algorithm) => self.refresh(algorithm).await,
+            None => Ok(()),
+        }
+    }
+
     /// Follows the plan for ever.
-    pub async fn keep(self: Arc<Self>, algorithm: impl Fn() -> SigningAlgorithm) {
+    pub async fn keep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK).await;
-            if let Err(error) = self.refresh(algorithm()).await {
+            let Some(algorithm) = self.wanted.load_full() else {
+                continue;
+            };
+            if let Err(error) = self.refresh(*algorithm).await {
                 tracing::warn!(%error, "the signing keys could not be looked at");
             }
         }
     }
 
     /// Looks at the stored keys, makes and forgets what the plan says, and puts them in force.
-    #[expect(clippy::missing_panics_doc, reason = "it cannot")]
-    pub async fn refresh(&self, algorithm: SigningAlgorithm) -> Result<(), RingError> {
+    async fn refresh(&self, algorithm: SigningAlgorithm) -> Result<(), RingError> {
         for _ in 0..TRIES {
             let loaded = self.store.load(RECORD).await?;
             let version = loaded.as_ref().map(|loaded| loaded.version);

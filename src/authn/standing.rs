@@ -11,6 +11,9 @@ use crate::platform::Platform;
 /// The longest wait between two looks: the wall clock may step meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
+/// The wait after an end that has come and was none.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
 /// Waits until something of what was `proven` is refused: it expired, was revoked, or nobody
 /// vouches for it any more.
 ///
@@ -35,6 +38,9 @@ pub async fn ended(
         let left = proven
             .good_until()
             .map_or(LONGEST_WAIT, |end| end.since(wall).min(LONGEST_WAIT));
+        // It stands although its end, as it was known when it was let in, has come: a session was
+        // prolonged elsewhere.
+        let left = if left.is_zero() { SHORTEST_WAIT } else { left };
         tokio::select! {
             () = tokio::time::sleep(left) => {}
             heard = beats.changed() => {

@@ -339,6 +339,22 @@ pub(super) struct AuthPaths {
     pub(super) jwks: String,
 }
 
+impl AuthPaths {
+    /// The path of this name, as it is written.
+    pub(super) fn written(&self, name: &str) -> &str {
+        match name {
+            "nonce" => &self.nonce,
+            "verify" => &self.verify,
+            "refresh" => &self.refresh,
+            "logout" => &self.logout,
+            "sessions" => &self.sessions,
+            "session" => &self.session,
+            "introspect" => &self.introspect,
+            _ => &self.jwks,
+        }
+    }
+}
+
 impl Default for AuthPaths {
     fn default() -> Self {
         Self {

@@ -94,12 +94,18 @@ pub fn fixed_changes(began: &Config, new: &Config) -> Vec<String> {
         ),
         ("runtime.workers", began.workers != new.workers),
         ("store", began.store != new.store),
+        ("api_keys.pepper_file", pepper(began) != pepper(new)),
         ("cache.capacity", began.cache.capacity != new.cache.capacity),
         ("log.format", began.log.format != new.log.format),
         ("log.access", began.log.access != new.log.access),
     ];
     let changed = keys.into_iter().filter(|(_, differs)| *differs);
     changed.map(|(key, _)| key.to_owned()).collect()
+}
+
+/// What digests are keyed with; those in the store know no other.
+fn pepper(config: &Config) -> Option<&[u8]> {
+    config.authn.pepper.as_ref().map(|pepper| &pepper.0[..])
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {

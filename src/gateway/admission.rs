@@ -18,6 +18,7 @@ use crate::rules::credential::{self, Kind, Kinds};
 use crate::rules::decision::{Refusal, Reject};
 use crate::rules::form::{Line, Lines};
 use crate::rules::policy::{Admitted, Policy};
+use crate::rules::refresh;
 use crate::rules::time::Timestamp;
 use crate::telemetry::metrics::{OWN_ROUTES, WorkerShard};
 use crate::tokens::OwnRoute;
@@ -114,6 +115,7 @@ impl Gate<'_> {
     ) -> Result<Entrant, Refusal> {
         let policy = needs.policy;
         let listed = policy.listed().contains(Kind::ApiKey);
+        let lists_tokens = policy.listed().contains(Kind::SessionToken);
         let shown = match self.key_header(headers)? {
             Some(secret) if listed => Shown::Judged(self.genuine(secret).await),
             Some(_) => Shown::Unasked,
@@ -149,6 +151,8 @@ impl Gate<'_> {
             Bearer::Session(judged) => (Some(judged?), None),
             Bearer::Access(judged) => (None, Some(judged?)),
             Bearer::Unsure(refusal) if key.is_none() && listed => return Err(refusal),
+            // Nobody can say now that it is not a token that the route asks about.
+            Bearer::Unsure(fault @ Refusal::Fault(_)) if lists_tokens => return Err(fault),
             Bearer::Foreign { counted } if key.is_none() && !policy.is_open() => {
                 if !counted {
                     self.keys().count(self.caller.address, self.now)?;
@@ -213,11 +217,15 @@ impl Gate<'_> {
             }
             return Ok(Bearer::Session(self.live_session(bearer).await));
         }
+        if refresh::is_minted(bearer) {
+            // It is for the own routes alone, and no upstream may see it.
+            return Ok(Bearer::Unsure(Reject::TokenInvalid.into()));
+        }
         if let Some(judged) = self.access_token(bearer, listed).await {
             return Ok(judged);
         }
         if !self.keys().read_bearer() {
-            return Ok(Bearer::Foreign { counted: false });
+            return Box::pin(self.imported_session(bearer, policy, false)).await;
         }
         let listed = listed.contains(Kind::ApiKey);
         if self.keys().is_minted(bearer) {

@@ -109,19 +109,28 @@ impl Body for AnswerBody {
                 ending,
             } => (inbound, waited, ending),
         };
+        // An ordinary answer that began in time may end, although an access token expires meanwhile:
+        // what goes on and on is cut, and everything that was revoked.
+        let is_sized = inbound.size_hint().exact().is_some();
         if let Some(ended) = ending
             && ended.as_mut().poll(cx).is_ready()
         {
             *ending = None;
-            this.exchange.finish();
-            return Poll::Ready(Some(Err(Cut::Ended)));
+            if !(is_sized && this.exchange.has_expired()) {
+                this.exchange.finish();
+                return Poll::Ready(Some(Err(Cut::Ended)));
+            }
         }
         match Pin::new(&mut *inbound).poll_frame(cx) {
             Poll::Pending => {
                 if !std::mem::replace(waited, true)
                     && let Some(mut ended) = this.exchange.ending()
                 {
-                    if ended.as_mut().poll(cx).is_ready() {
+                    let is_over = ended.as_mut().poll(cx).is_ready();
+                    if is_over && is_sized && this.exchange.has_expired() {
+                        return Poll::Pending;
+                    }
+                    if is_over {
                         this.exchange.finish();
                         return Poll::Ready(Some(Err(Cut::Ended)));
                     }

@@ -92,13 +92,24 @@ impl Exchange {
 
     /// The request was let in.
     pub(super) fn allowed(&mut self, proven: Proven) {
-        self.proven = proven;
+        self.prove(proven);
         self.decided(Outcome::Allow);
     }
 
     /// What ends the exchange before its time: the credential that it depends on is refused.
     pub(super) fn ending(&self) -> Option<Ending> {
         (!self.proven.is_nobody()).then(|| self.core.ending(self.proven.clone()))
+    }
+
+    /// What let the request in has expired by now.
+    pub(super) fn has_expired(&self) -> bool {
+        let end = self.proven.good_until();
+        end.is_some_and(|end| end <= self.core.platform.clock.now())
+    }
+
+    /// What the caller proved; whether that is enough is still to be counted.
+    pub(super) fn prove(&mut self, proven: Proven) {
+        self.proven = proven;
     }
 
     /// What the caller proved, once it was let in.

@@ -40,7 +40,7 @@ use super::cors;
 use super::exchange::Exchange;
 use super::peer::{self, Caller, Peer, X_REQUEST_ID};
 use super::rewrite::{Rewrite, declared_length};
-use super::snapshot::{Route, Snapshot, Target};
+use super::snapshot::{Route, Snapshot};
 
 /// Until when a session lives, if it is not used again.
 const EXPIRES: HeaderName = HeaderName::from_static("x-session-expires-at");
@@ -343,6 +343,7 @@ impl<'a> Walk<'a> {
             self.lines,
             is_tunnel,
         )?;
+        let own = snapshot.own.table.find(form.host, form.path)?;
         let found = snapshot.table.find(form.host, form.path)?;
         let preflight = cors::is_preflight(&parts.method, &parts.headers);
         let bare = match &snapshot.cors {
@@ -353,6 +354,9 @@ impl<'a> Walk<'a> {
             Some(_) => preflight,
             None => false,
         };
+        if let Some(own) = own {
+            return self.locate_own(&own, parts, is_tunnel || bare);
+        }
         let Found {
             group,
             encoded_slash,
@@ -378,18 +382,7 @@ impl<'a> Walk<'a> {
                 "the method is another one to whoever reads it without regard to case",
             ));
         }
-        let route = match snapshot.at(place).ok_or(Reject::RouteNotFound)? {
-            Target::Own(own) => {
-                self.exchange
-                    .matched(&snapshot.own.name, &snapshot.own.series);
-                self.wanted = own.policy.wanted();
-                if encoded_slash || bare || is_tunnel {
-                    return Err(Reject::RouteNotFound);
-                }
-                return Ok(Located::Own(own));
-            }
-            Target::Route(route) => route,
-        };
+        let route = snapshot.routes.get(place).ok_or(Reject::RouteNotFound)?;
         self.exchange.matched(&route.name, &route.series);
         self.wanted = route.config.policy.wanted();
         if encoded_slash && !route.config.encoded_slash {
@@ -403,6 +396,26 @@ impl<'a> Walk<'a> {
             None
         };
         Ok(Located::At(Destination { route, host, bare }))
+    }
+
+    /// Step 3: which of gatelet's own routes answers.
+    fn locate_own(
+        &mut self,
+        found: &Found<'_>,
+        parts: &Parts,
+        is_odd: bool,
+    ) -> Result<Located<'a>, Reject> {
+        let own = &self.snapshot.own;
+        self.exchange.matched(&own.name, &own.series);
+        let place = found.group.pick(&parts.method);
+        let place = place.map_err(|allow| Reject::MethodNotAllowed(allow.into()))?;
+        let route = own.tokens.routes().get(place);
+        let route = route.ok_or(Reject::RouteNotFound)?;
+        self.wanted = route.policy.wanted();
+        if found.encoded_slash || is_odd {
+            return Err(Reject::RouteNotFound);
+        }
+        Ok(Located::Own(route))
     }
 
     /// Steps 5 to 7: whether the request may go there.
@@ -453,13 +466,36 @@ impl<'a> Walk<'a> {
             .admit(Needs::of_own(route), &parts.headers)
             .await;
         let entrant = admitted.map_err(|refusal| self.decided(refusal))?;
-        self.exchange.allowed(entrant.proven);
-        let body = if route.action.reads_body() {
-            own_body(body).await?
+        self.exchange.prove(entrant.proven);
+        let answered = self.answer_admitted(route, parts, body).await;
+        match &answered {
+            Ok(_) => self.exchange.decided(Outcome::Allow),
+            Err(Refusal::Reject(_)) => self.exchange.decided(Outcome::Deny),
+            Err(Refusal::Fault(_)) => self.exchange.decided(Outcome::Fault),
+        }
+        answered
+    }
+
+    async fn answer_admitted(
+        &self,
+        route: &'a OwnRoute,
+        parts: Parts,
+        body: Incoming,
+    ) -> Result<Answer, Refusal> {
+        let gate = self.gate();
+        let body = if route.action.reads_body() && !body.is_end_stream() {
+            let body = own_body(body).await?;
+            // What was good when the body began may be revoked by now.
+            let clock = &self.core.platform.clock;
+            let (wall, now) = (clock.now(), clock.monotonic());
+            let proven = self.exchange.proven();
+            if !gate.authenticators.still_stands(proven, wall, now).await {
+                return Err(Reject::ApiKeyInvalid.into());
+            }
+            body
         } else {
             Bytes::new()
         };
-        let gate = self.gate();
         let (scheme, host) = peer::address_used(&parts, self.caller);
         let call = Call {
             route,
@@ -467,6 +503,7 @@ impl<'a> Walk<'a> {
             query: parts.uri.query(),
             scheme,
             host,
+            client: self.caller.address,
             headers: &parts.headers,
             body,
             proven: self.exchange.proven(),

@@ -11,7 +11,7 @@ use crate::authn::authenticators::Authenticators;
 use crate::rules::headers::HeaderRules;
 use crate::rules::route::{RouteTable, Tie};
 use crate::telemetry::metrics::{Metrics, OWN_ROUTES, RouteSeries, UpstreamSeries};
-use crate::tokens::{OwnRoute, Tokens};
+use crate::tokens::Tokens;
 use crate::upstream::pool::Pool;
 
 use super::{Config, Cors, RouteConfig};
@@ -32,8 +32,9 @@ pub struct Snapshot {
     pub(super) own: Own,
 }
 
-/// The routes that gatelet answers itself. Their places in the table come before all others.
+/// The routes that gatelet answers itself.
 pub(super) struct Own {
+    pub(super) table: RouteTable,
     pub(super) tokens: Tokens,
     pub(super) name: Arc<str>,
     pub(super) series: Arc<RouteSeries>,
@@ -47,15 +48,6 @@ pub(super) struct Route {
     pub(super) pool: Arc<Pool>,
     pub(super) upstream: Arc<UpstreamSeries>,
     pub(super) response_timeout: Duration,
-}
-
-/// What answers a request.
-#[derive(Clone, Copy)]
-pub(super) enum Target<'a> {
-    /// gatelet itself.
-    Own(&'a OwnRoute),
-    /// An upstream.
-    Route(&'a Route),
 }
 
 /// The names under which the upstream learns who is calling.
@@ -78,6 +70,8 @@ pub enum Unservable {
     IdentityPrefix,
     /// A route names an upstream that does not exist.
     Upstream(usize),
+    /// There are no keys to sign access tokens with, and this is why.
+    SigningKeys(String),
 }
 
 impl std::fmt::Display for Unservable {
@@ -91,6 +85,7 @@ impl std::fmt::Display for Unservable {
                 write!(f, "these routes tie: {}", pairs.join(", "))
             }
             Self::IdentityPrefix => f.write_str("the identity prefix makes no header names"),
+            Self::SigningKeys(why) => write!(f, "no access token could be signed: {why}"),
             Self::Upstream(place) => write!(f, "there is no upstream {place}"),
         }
     }
@@ -106,12 +101,14 @@ impl Snapshot {
         pools: &[Arc<Pool>],
         metrics: &Metrics,
     ) -> Result<Self, Unservable> {
-        let own = config.tokens.routes.iter();
-        let own = own.map(|route| (&route.pattern, &*route.methods));
         let routes = config.routes.iter();
         let routes = routes.map(|route| (&route.pattern, &*route.methods));
-        let table =
-            RouteTable::build(own.chain(routes), config.matching).map_err(Unservable::Ties)?;
+        let table = RouteTable::build(routes, config.matching).map_err(Unservable::Ties)?;
+        // A table of their own, which is asked first: no host, and no path however exact, takes
+        // from gatelet what is gatelet's.
+        let own = config.tokens.routes.iter();
+        let own = own.map(|route| (&route.pattern, &*route.methods));
+        let own = RouteTable::build(own, config.matching).map_err(Unservable::Ties)?;
         let routes = config.routes.iter().map(|route| {
             let pool = pools
                 .get(route.upstream)
@@ -141,6 +138,7 @@ impl Snapshot {
             trusted_proxies: config.trusted_proxies.clone(),
             cors: config.cors.clone(),
             own: Own {
+                table: own,
                 tokens: Tokens::new(config.tokens.clone(), Arc::clone(authenticators)),
                 name: Arc::from(OWN_ROUTES),
                 series: metrics.route(OWN_ROUTES),
@@ -152,15 +150,6 @@ impl Snapshot {
     /// What turns credentials into principals.
     pub fn authenticators(&self) -> &Arc<Authenticators> {
         &self.authenticators
-    }
-
-    /// What is in a place of the table.
-    pub(super) fn at(&self, place: usize) -> Option<Target<'_>> {
-        let own = self.own.tokens.routes();
-        match own.get(place) {
-            Some(route) => Some(Target::Own(route)),
-            None => self.routes.get(place - own.len()).map(Target::Route),
-        }
     }
 }
 

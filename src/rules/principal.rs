@@ -39,6 +39,11 @@ impl Scopes {
     }
 }
 
+/// Whether a token may be granted this scope: those by which a key acts on tokens are no token's own.
+pub fn is_grantable(name: &str) -> bool {
+    !name.starts_with("sessions:") && !name.starts_with("tokens:")
+}
+
 /// Whether `name` can be a scope: RFC 6749 §3.3's `scope-token`, visible ASCII but `"` and `\`.
 pub fn is_scope_token(name: &str) -> bool {
     !name.is_empty()

@@ -185,6 +185,17 @@ pub fn revoke(family: &Family, reason: Reason, now: Timestamp) -> Option<Family>
     family.revoked.is_none().then(|| ended(family, reason, now))
 }
 
+/// Whether these bytes are a minted refresh token by their shape, whatever they are worth.
+pub fn is_minted(presented: &[u8]) -> bool {
+    Token::parse(presented).is_ok_and(|token| token.family_id().is_some())
+}
+
+/// Whether a token is of the family, current or not: whoever merely names the family's id has none.
+pub fn is_of(family: &Family, token: &Token, pepper: Option<&Pepper>) -> bool {
+    let digest = token.digest(pepper);
+    place(family, token, &digest, pepper).is_some()
+}
+
 /// Whether the family is neither revoked nor past its cap.
 pub fn is_good(family: &Family, now: Timestamp) -> bool {
     family.revoked.is_none() && now < family.expires_at

@@ -16,6 +16,10 @@ pub(super) fn json<T: DeserializeOwned + Default>(
     if !is_of_type(headers, "application/json") {
         return Err(Reject::MediaTypeUnsupported("application/json"));
     }
+    // A list would be taken for the members in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Reject::RequestMalformed("the body is not a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| {
         Reject::RequestMalformed(match error.classify() {
             serde_json::error::Category::Data => {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use crate::authn::authenticators::Authenticators;
 use crate::rules::api_key::Digest;
 use crate::rules::decision::{Refusal, Reject};
 
@@ -29,9 +28,6 @@ impl Tokens {
         call: &Call<'_>,
         token: &[u8],
     ) -> Result<Option<serde_json::Value>, Refusal> {
-        if !Authenticators::is_session_token(token) {
-            return Ok(None);
-        }
         let found = self
             .authenticators
             .seek_session(token, None, call.now, call.metrics)

@@ -12,6 +12,7 @@ mod reply;
 mod sessions;
 mod sign_in;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,6 +215,8 @@ pub struct Call<'a> {
     pub scheme: &'a str,
     /// The host that the caller used, with its port.
     pub host: &'a str,
+    /// Where the caller is.
+    pub client: IpAddr,
     /// The head's lines.
     pub headers: &'a HeaderMap,
     /// The body, whole.

@@ -8,8 +8,10 @@ use serde_json::json;
 
 use crate::authn::access_token::AccessTokens;
 use crate::authn::families::Exchanged;
+use crate::rules::api_key::Digest;
+use crate::rules::cookie::Cookie;
 use crate::rules::credential;
-use crate::rules::decision::{Refusal, Reject};
+use crate::rules::decision::{Refusal, Reject, Wanted};
 use crate::rules::refresh::{Family, Mode, Reason, Token};
 use crate::rules::{cookie, origin};
 use crate::telemetry::metrics::Refresh;
@@ -46,13 +48,14 @@ impl Tokens {
     /// The answer, and whether the token was rotated.
     async fn refreshed(&self, call: &Call<'_>) -> Result<(Response<Bytes>, bool), Refusal> {
         let access = self.access()?;
-        let presented = self.presented(call)?.ok_or(Reject::RefreshInvalid)?;
-        let family = access
-            .families()
-            .of_token(&presented.token)
-            .await
-            .map_err(|error| failure(&error))?
-            .ok_or(Reject::RefreshInvalid)?;
+        let shown = self.shown(call)?;
+        let presented = self.presented(call, shown)?;
+        let presented = presented.ok_or(Reject::CredentialMissing(Wanted {
+            api_key: false,
+            token: true,
+        }))?;
+        let family = self.family_of(call, &presented.token).await?;
+        let family = family.ok_or(Reject::RefreshInvalid)?;
         // How a family speaks was chosen at sign-in: what came in a cookie never leaves in a body.
         if family.grant.mode != presented.mode {
             return Err(Reject::RefreshInvalid.into());
@@ -91,7 +94,7 @@ impl Tokens {
         let Some(key_id) = &grant.key_id else {
             return Ok(());
         };
-        let digest = crate::rules::api_key::Digest::of(key_id.as_bytes());
+        let digest = Digest::of(key_id.as_bytes());
         let keys = &self.authenticators.keys;
         if keys.vouches_for(key_id, &digest, call.now).await? {
             Ok(())
@@ -100,16 +103,31 @@ impl Tokens {
         }
     }
 
-    /// Ends what is shown, and says so in any case.
+    /// The family that a token is of. An unknown one is charged before the store is asked.
+    async fn family_of(&self, call: &Call<'_>, token: &Token) -> Result<Option<Family>, Refusal> {
+        let keys = &self.authenticators.keys;
+        keys.count(call.client, call.now)?;
+        let found = self.access()?.families().of_token(token).await;
+        if !matches!(found, Ok(None)) {
+            keys.refund(call.client);
+        }
+        found.map_err(|error| failure(&error))
+    }
+
+    /// Ends what is shown, and says so in any case. What is no token is none.
     pub(super) async fn log_out(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
         let access = self.access()?;
-        let presented = self.presented(call)?;
+        let shown = self.shown(call)?;
+        let by_body = matches!(shown, Some((_, Mode::Body)));
+        let presented = match self.presented(call, shown) {
+            Err(Refusal::Reject(Reject::RefreshInvalid)) => None,
+            presented => presented?,
+        };
         let mut ended = Vec::new();
         if let Some(presented) = &presented {
-            let found = access.families().of_token(&presented.token).await;
-            ended.extend(found.map_err(|error| failure(&error))?);
+            ended.extend(self.family_of(call, &presented.token).await?);
         }
-        if let Some(id) = family_of_bearer(access, call)? {
+        if let Some(id) = self.family_of_bearer(access, call)? {
             let found = access.families().lookup(&id).await;
             ended.extend(found.map_err(|error| failure(&error))?);
         }
@@ -117,7 +135,7 @@ impl Tokens {
             form_urlencoded::parse(query.as_bytes())
                 .any(|(name, value)| name == "all" && value == "true")
         });
-        for family in ended {
+        for family in &ended {
             if everything {
                 self.end_all(access, &family.grant.subject).await?;
             }
@@ -125,9 +143,17 @@ impl Tokens {
             revoked.map_err(|error| failure(&error))?;
         }
         let mut response = reply::nothing();
-        let by_cookie = presented.is_none_or(|presented| presented.mode == Mode::Cookie);
-        if by_cookie {
-            set_cookie(&mut response, &self.config.cookie.clear());
+        // A page elsewhere must not log anybody out, not even by taking the cookie away.
+        if !by_body && self.is_own_page(call) {
+            let current = &self.config.cookie;
+            set_cookie(&mut response, &current.clear());
+            for name in &self.config.legacy_cookies {
+                let legacy = Cookie {
+                    name: name.clone(),
+                    ..current.clone()
+                };
+                set_cookie(&mut response, &legacy.clear());
+            }
         }
         Ok(response)
     }
@@ -149,8 +175,10 @@ impl Tokens {
         Ok(())
     }
 
-    /// The one refresh token that a request shows.
-    fn presented(&self, call: &Call<'_>) -> Result<Option<Presented>, Refusal> {
+    /// What a request shows as its one refresh token, and how it came.
+    ///
+    /// A cookie of an old name counts where there is none of the present one.
+    fn shown(&self, call: &Call<'_>) -> Result<Option<(Vec<u8>, Mode)>, Refusal> {
         let shown: Shown = body::json(call.headers, &call.body)?;
         let mut in_cookies: Vec<&[u8]> = Vec::new();
         for name in self.config.cookie_names() {
@@ -159,24 +187,58 @@ impl Tokens {
                     in_cookies.push(value);
                 }
             }
-        }
-        let presented = match (shown.refresh_token, &in_cookies[..]) {
-            (None, []) => return Ok(None),
-            (Some(token), []) => (token.into_bytes(), Mode::Body),
-            (None, [only]) => (only.to_vec(), Mode::Cookie),
-            _ => return Err(Reject::RefreshAmbiguous.into()),
-        };
-        if presented.1 == Mode::Cookie {
-            let own = format!("{}://{}", call.scheme, call.host);
-            if !origin::is_allowed(call.headers, &self.config.csrf_origins, &own) {
-                return Err(Reject::OriginForbidden.into());
+            if !in_cookies.is_empty() {
+                break;
             }
         }
-        let token = Token::parse(&presented.0).map_err(|_| Reject::RefreshInvalid)?;
-        Ok(Some(Presented {
-            token,
-            mode: presented.1,
-        }))
+        match (shown.refresh_token, &in_cookies[..]) {
+            (None, []) => Ok(None),
+            (Some(token), []) => Ok(Some((token.into_bytes(), Mode::Body))),
+            (None, [only]) => Ok(Some((only.to_vec(), Mode::Cookie))),
+            _ => Err(Reject::RefreshAmbiguous.into()),
+        }
+    }
+
+    /// Takes what was shown, unless it is a cookie that a page elsewhere made a browser send.
+    fn presented(
+        &self,
+        call: &Call<'_>,
+        shown: Option<(Vec<u8>, Mode)>,
+    ) -> Result<Option<Presented>, Refusal> {
+        let Some((bytes, mode)) = shown else {
+            return Ok(None);
+        };
+        if mode == Mode::Cookie && !self.is_own_page(call) {
+            return Err(Reject::OriginForbidden.into());
+        }
+        let token = Token::parse(&bytes).map_err(|_| Reject::RefreshInvalid)?;
+        Ok(Some(Presented { token, mode }))
+    }
+
+    fn is_own_page(&self, call: &Call<'_>) -> bool {
+        let own = format!("{}://{}", call.scheme, call.host);
+        origin::is_allowed(call.headers, &self.config.csrf_origins, &own)
+    }
+
+    /// The family of a genuine access token, expired or not.
+    fn family_of_bearer(
+        &self,
+        access: &AccessTokens,
+        call: &Call<'_>,
+    ) -> Result<Option<Box<str>>, Refusal> {
+        let line = call.headers.get(AUTHORIZATION);
+        let Some(bearer) = line.and_then(|value| credential::bearer(value.as_bytes())) else {
+            return Ok(None);
+        };
+        let digest = Digest::of(bearer);
+        if !access.claims(bearer, &digest) {
+            return Ok(None);
+        }
+        let Some(token) = access.seek(bearer, digest, call.metrics)? else {
+            self.authenticators.keys.count(call.client, call.now)?;
+            return Ok(None);
+        };
+        Ok(Some(token.claims.id.session().into()))
     }
 
     /// The answer with a family's tokens, new or again (RFC 6749 §5.1).
@@ -207,20 +269,6 @@ impl Tokens {
         set_cookie(&mut response, &self.config.cookie.set(token.as_str(), left));
         Ok(response)
     }
-}
-
-/// The family of a genuine access token, expired or not.
-fn family_of_bearer(access: &AccessTokens, call: &Call<'_>) -> Result<Option<Box<str>>, Refusal> {
-    let line = call.headers.get(AUTHORIZATION);
-    let Some(bearer) = line.and_then(|value| credential::bearer(value.as_bytes())) else {
-        return Ok(None);
-    };
-    let digest = crate::rules::api_key::Digest::of(bearer);
-    if !access.claims(bearer, &digest) {
-        return Ok(None);
-    }
-    let token = access.seek(bearer, digest, call.metrics)?;
-    Ok(token.map(|token| token.claims.id.session().into()))
 }
 
 fn set_cookie(response: &mut Response<Bytes>, cookie: &str) {

@@ -10,7 +10,7 @@ use crate::authn::session_token::SessionTokens;
 use crate::authn::sessions::NewSession;
 use crate::rules::api_key::Label;
 use crate::rules::decision::{Fault, Refusal, Reject};
-use crate::rules::principal::{Scopes, is_scope_token};
+use crate::rules::principal::{Scopes, is_grantable, is_scope_token};
 use crate::rules::session::Record;
 
 use super::{Call, Tokens, body, failure, reply};
@@ -168,11 +168,6 @@ impl Tokens {
     pub(super) fn json(&self, status: StatusCode, body: &Value) -> Response<Bytes> {
         reply::json(status, self.config.envelope.as_deref(), body)
     }
-}
-
-/// Scopes by which a key acts on tokens are never a token's own.
-pub(super) fn is_grantable(scope: &str) -> bool {
-    !scope.starts_with("sessions:") && !scope.starts_with("tokens:")
 }
 
 pub(super) fn issuing_key<'a>(call: &Call<'a>) -> Result<&'a Key, Refusal> {

@@ -10,13 +10,13 @@ use crate::authn::api_key::Key;
 use crate::authn::nonces::Nonces;
 use crate::rules::decision::{Fault, Refusal, Reject};
 use crate::rules::nonce::Nonce;
-use crate::rules::principal::Scopes;
+use crate::rules::principal::{Scopes, is_grantable};
 use crate::rules::refresh::{Grant, Mode};
 use crate::rules::siwe::{self, Expected, Message};
 use crate::rules::wallet::{Address, BadSignature, Signature, recover};
 use crate::telemetry::metrics::SignIn;
 
-use super::sessions::{is_grantable, issuing_key};
+use super::sessions::issuing_key;
 use super::{Call, Tokens, Wallet, body, failure};
 
 /// What a request for a nonce says.

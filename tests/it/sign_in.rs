@@ -565,3 +565,125 @@ fn live_refresh_tokens_are_taken_over() {
         site.portfolio(&access).code() == "session_revoked"
     });
 }
+
+#[test]
+fn who_merely_knows_a_sessions_id_ends_nothing() {
+    let site = Site::open();
+    let signed_in = site.sign_in(&Wallet::numbered(20), "body");
+    let access = text(&signed_in, "accessToken");
+    assert_eq!(site.portfolio(&access).status, 200);
+    let received = site.upstream.received().pop().unwrap();
+    let id = received.headers.one("x-auth-session-id").unwrap();
+    let mut forged = format!("gr_{id}{}{}", "A".repeat(22), "B".repeat(43));
+    forged.push_str(&checksum(&forged));
+    assert_eq!(site.refresh(&forged).code(), "refresh_invalid");
+    for target in ["/logout", "/logout?all=true"] {
+        let out = site.post(target, &[], &json!({"refreshToken": forged}));
+        assert_eq!(out.status, 204);
+    }
+    assert_eq!(site.portfolio(&access).status, 200);
+}
+
+/// The CRC-32 that minted secrets end with, in base62.
+fn checksum(text: &str) -> String {
+    const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut number = crc32fast::hash(text.as_bytes());
+    let mut digits = [0; 6];
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS[(number % 62) as usize];
+        number /= 62;
+    }
+    String::from_utf8(digits.to_vec()).unwrap()
+}
+
+#[test]
+fn no_route_takes_what_gatelet_answers_itself() {
+    let hosted = "\n[[routes]]\nname = \"hosted\"\nhost = \"api.test\"\nprefix = \"/\"\nrequire = \"nothing\"\n";
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, &format!("{ROUTES}{REST}{hosted}"));
+    let body = json!({"refreshToken": "somebody's"}).to_string();
+    let answer = world.send(format!(
+        "POST {AUTH}/refresh HTTP/1.1\r\nhost: api.test\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!(answer.status, 401);
+    upstream.assert_untouched("an own route");
+    assert_eq!(world.get("/elsewhere", &[]).status, 200);
+}
+
+#[test]
+fn no_upstream_sees_a_refresh_token() {
+    let site = Site::open();
+    let signed_in = site.sign_in(&Wallet::numbered(21), "body");
+    let refresh = text(&signed_in, "refreshToken");
+    let bearer = format!("Bearer {refresh}");
+    let headers = [("authorization", &*bearer), ("x-api-key", &site.key)];
+    for target in ["/open", "/keys"] {
+        assert_eq!(site.world.get(target, &headers).status, 200);
+        let received = site.upstream.received().pop().unwrap();
+        assert!(!received.headers.has("authorization"), "{target}");
+    }
+    let logged = format!("/open/{refresh}/{}", text(&signed_in, "accessToken"));
+    site.world.get(&logged, &[]);
+    eventually("the request is logged", || {
+        site.world
+            .log()
+            .iter()
+            .any(|line| line.contains("/open/gr_…/eyJ…"))
+    });
+    assert!(!site.world.log().iter().any(|line| line.contains(&refresh)));
+}
+
+#[test]
+fn nobody_is_logged_out_by_a_page_elsewhere() {
+    let site = Site::open();
+    let evil = [("origin", "https://evil.example.com")];
+    let out = site.post("/logout", &evil, &Value::Null);
+    assert_eq!(out.status, 204);
+    assert!(!out.headers.has("set-cookie"));
+    for garbled in ["__Host-refresh=abc", "__Host-refresh=gr_abc"] {
+        let out = site.post("/logout", &[("cookie", garbled)], &Value::Null);
+        assert_eq!(out.status, 204, "{garbled}");
+        assert!(out.headers.has("set-cookie"));
+    }
+    let nothing = site.post("/refresh", &[], &Value::Null);
+    assert_eq!(nothing.code(), "credential_missing");
+    assert_eq!(nothing.headers.all("www-authenticate").len(), 1);
+}
+
+#[test]
+fn an_old_cookie_beside_the_new_one_is_not_read() {
+    let site = Site::with("\n[refresh_token.cookie]\nlegacy_names = [\"old-refresh\"]\n");
+    let signed_in = site.sign_in(&Wallet::numbered(22), "cookie");
+    let line = format!(
+        "old-refresh=an-old-refresh-cookie-value; __Host-refresh={}",
+        cookie(&signed_in)
+    );
+    let answer = site.post("/refresh", &[("cookie", &line)], &Value::Null);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let out = site.post("/logout", &[("cookie", &line)], &Value::Null);
+    let cleared = out.headers.all("set-cookie");
+    assert!(cleared.len() == 2 && cleared[1].starts_with("old-refresh=;"));
+}
+
+#[test]
+fn sign_in_can_be_turned_on_by_a_reload() {
+    let upstream = Upstream::echo();
+    let before = "[[routes]]\nprefix = \"/keys\"\nrequire = [\"api_key\"]\n[store]\npath = \"{folder}/data\"\n";
+    let world = World::start(&upstream, before);
+    let (_, key) = world.create_key("web", &["--owner", "acme"]);
+    assert_eq!(world.get("/.well-known/jwks.json", &[]).status, 404);
+    world.write_config(&upstream, &format!("{ROUTES}{REST}"));
+    world.signal("HUP");
+    eventually("the keys are published", || {
+        world.get("/.well-known/jwks.json", &[]).status == 200
+    });
+    let site = Site {
+        upstream,
+        world,
+        key,
+    };
+    let signed_in = site.sign_in(&Wallet::numbered(23), "body");
+    assert_eq!(site.portfolio(&text(&signed_in, "accessToken")).status, 200);
+}

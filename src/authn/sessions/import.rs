@@ -4,6 +4,7 @@
 //! what the line holds: it may be a token, in whatever field it was put by mistake.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -11,7 +12,7 @@ use super::{Sessions, SessionsError, creation};
 use crate::authn::families;
 use crate::rules::api_key::{Digest, Label, identifier};
 use crate::rules::feed::Change;
-use crate::rules::principal::{Scopes, is_scope_token};
+use crate::rules::principal::{Scopes, is_grantable, is_scope_token};
 use crate::rules::refresh::{self, Family, Grant, Mode};
 use crate::rules::session::{Lifetime, Record};
 use crate::rules::time::Timestamp;
@@ -19,6 +20,9 @@ use crate::store::{Swapped, Write};
 
 /// Past this many seconds (the year 5138) a time was probably meant in milliseconds.
 const MILLISECONDS: u64 = 100_000_000_000;
+
+/// How far clocks may disagree.
+const MOST_AHEAD: Duration = Duration::from_secs(300);
 
 /// What a fresh one would get, where a line does not say.
 #[derive(Clone, Debug)]
@@ -148,6 +152,9 @@ impl Sessions {
     }
 
     fn line(&self, content: &str, id: &[u8; 16], fresh: &Fresh) -> Result<Taken, String> {
+        if !content.trim_start().starts_with('{') {
+            return Err("not a JSON object".to_owned());
+        }
         let line: Line = serde_json::from_str(content).map_err(|error| shape_problem(&error))?;
         let is_refresh = match &*line.kind {
             "session" => false,
@@ -173,6 +180,9 @@ impl Sessions {
             Some(names) if !names.iter().all(|name| is_scope_token(name)) => {
                 return Err("\"scopes\" must be a list of scopes, without spaces".to_owned());
             }
+            Some(names) if !names.iter().all(|name| is_grantable(name)) => {
+                return Err("\"scopes\" holds one that no token is granted".to_owned());
+            }
             Some(names) => Scopes::new(names),
             None if is_refresh => fresh.access_scopes.clone(),
             None => fresh.session_scopes.clone(),
@@ -189,6 +199,9 @@ impl Sessions {
             return Err("\"expiresAt\" lies before \"createdAt\"".to_owned());
         }
         let created_at = Timestamp::from_seconds(line.created_at);
+        if created_at > self.platform.clock.now().plus(MOST_AHEAD) {
+            return Err("\"createdAt\" lies in the future".to_owned());
+        }
         let expires_at = Timestamp::from_seconds(line.expires_at);
         if is_refresh {
             let grant = Grant {

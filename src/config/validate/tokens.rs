@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::problems::{Findings, quoted};
 use super::super::raw::{self, AccessToken, Algorithm, Auth, Raw, RefreshCookie};
@@ -17,6 +18,7 @@ use crate::gateway::RouteConfig;
 use crate::rules::cookie::{Cookie, SameSite};
 use crate::rules::credential::Kind;
 use crate::rules::jwt::SigningAlgorithm;
+use crate::rules::principal::is_grantable;
 use crate::rules::route::{MatchOptions, RouteTable};
 use crate::rules::session::Lifetime;
 use crate::rules::siwe;
@@ -29,6 +31,13 @@ pub(super) fn tokens(raw: &Raw, findings: &mut Findings) -> Config {
     let mut routes = Vec::new();
     for (name, path, actions) in own_paths(&raw.auth, prefix) {
         let key = format!("auth.paths.{name}");
+        let written = raw.auth.paths.written(name);
+        if !written.starts_with('/') {
+            let suggestion = "write it like \"/sign-in\", or like \"//sign-in\" from the root";
+            let message = format!("{} does not begin with \"/\"", quoted(written));
+            findings.problem_with(&key, message, suggestion);
+            continue;
+        }
         if let Err(why) = judge_path(&path, name == "sessions") {
             let suggestion = "write it like \"/sign-in\", or like \"//sign-in\" from the root";
             findings.problem_with(&key, format!("{} {why}", quoted(&path)), suggestion);
@@ -64,6 +73,33 @@ pub(super) fn tokens(raw: &Raw, findings: &mut Findings) -> Config {
     {
         let host = host.split('/').next().unwrap_or(host);
         warnings::strict_cookie(host, &raw.auth.csrf_origins, findings);
+    }
+    for name in &raw.refresh_token.cookie.legacy_names {
+        let legacy = Cookie {
+            name: name.as_str().into(),
+            ..cookie.clone()
+        };
+        if legacy.problems().iter().any(|(key, ..)| *key == "name") {
+            let message = format!("{} is not the name of a cookie", quoted(name));
+            let suggestion = "write it as the old cookie is called";
+            findings.problem_with("refresh_token.cookie.legacy_names", message, suggestion);
+        }
+    }
+    for (key, scopes) in [
+        ("session_token.scopes", Some(&raw.session_token.scopes)),
+        (
+            "access_token.scopes",
+            raw.access_token.as_ref().map(|section| &section.scopes),
+        ),
+    ] {
+        for name in scopes
+            .into_iter()
+            .flatten()
+            .filter(|name| !is_grantable(name))
+        {
+            let message = format!("{} is never granted to a token", quoted(name));
+            findings.problem_with(key, message, "leave it out");
+        }
     }
     let legacy_cookies = raw.refresh_token.cookie.legacy_names.iter();
     Config {
@@ -212,6 +248,10 @@ pub(super) fn session_lifetime(raw: &Raw, findings: &mut Findings) -> Lifetime {
         idle: positive("session_token.idle", section.idle, findings),
         max: positive("session_token.max", section.max, findings),
     };
+    if lifetime.idle < Duration::from_secs(1) {
+        let message = format!("{} is shorter than a second", section.idle);
+        findings.problem_with("session_token.idle", message, "write it like \"24h\"");
+    }
     if lifetime.idle > lifetime.max {
         let message = format!("{} is longer than session_token.max", section.idle);
         findings.problem_with(

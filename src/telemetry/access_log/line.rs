@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Uri};
 
 use crate::rules::api_key::{Shape, shape};
+use crate::rules::refresh;
 use crate::rules::time::Timestamp;
 
 /// The longest path that is logged whole, in bytes: waiting lines are bounded in size as in number.
@@ -81,10 +82,19 @@ fn without_keys(path: &str) -> Cow<'_, str> {
     }
     for word in path.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
     {
+        if refresh::is_minted(word.as_bytes()) {
+            masked = Cow::Owned(masked.replace(word, "gr_…"));
+        }
         if let Some((prefix, _)) = word.rsplit_once('_')
             && shape(prefix, word.as_bytes()) == Shape::Minted
         {
             masked = Cow::Owned(masked.replace(word, &format!("{prefix}_…")));
+        }
+    }
+    for segment in path.split('/') {
+        // What every JWT begins with, and its three parts.
+        if segment.starts_with("eyJ") && segment.matches('.').count() >= 2 {
+            masked = Cow::Owned(masked.replace(segment, "eyJ…"));
         }
     }
     masked
