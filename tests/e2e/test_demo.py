@@ -87,6 +87,8 @@ def test_leaves_nothing_behind(program, number):
 
 def test_takes_another_port_and_says_which(program):
     with socket.socket() as holder:
+        # Else the connections of demos that just ended stand in the way, and nobody listens.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             holder.bind(("127.0.0.1", 8080))
             holder.listen()
