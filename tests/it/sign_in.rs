@@ -630,7 +630,7 @@ fn no_upstream_sees_a_refresh_token() {
         site.world
             .log()
             .iter()
-            .any(|line| line.contains("/open/gr_…/eyJ…"))
+            .any(|line| line.contains(r"/open/gr_\u2026/eyJ\u2026"))
     });
     assert!(!site.world.log().iter().any(|line| line.contains(&refresh)));
 }
