@@ -134,7 +134,7 @@ pub struct StoredKeys {
 }
 
 impl StoredKeys {
-    /// The keys in `store`; none are in force before [`Self::refresh`].
+    /// The keys in `store`; none are in force before [`Self::want`].
     pub fn new(store: Arc<Store>, platform: Platform) -> Self {
         Self {
             store,
