@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from places import REPOSITORY
 from processes import Api, Gatelet
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import re
 
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 TEXT = (REPOSITORY / "ARCHITECTURE.md").read_text()
 

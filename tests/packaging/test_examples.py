@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import tomllib
 
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 SHIPPED = [REPOSITORY / "config.toml", *sorted(REPOSITORY.glob("examples/*/config.toml"))]
 PAGES = sorted(

@@ -8,7 +8,7 @@ import pytest
 import tomllib
 import yaml
 
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 FOLDER = REPOSITORY / "deploy/kubernetes"
 MANIFESTS = {file.stem: yaml.safe_load(file.read_text()) for file in sorted(FOLDER.glob("*.yaml"))}
