@@ -344,7 +344,11 @@ impl<'a> Walk<'a> {
             is_tunnel,
         )?;
         let own = snapshot.own.table.find(form.host, form.path)?;
-        let found = snapshot.table.find(form.host, form.path)?;
+        // Every reading of the path is an own route's, or none is.
+        let found = match own {
+            Some(_) => None,
+            None => snapshot.table.find(form.host, form.path)?,
+        };
         let preflight = cors::is_preflight(&parts.method, &parts.headers);
         let bare = match &snapshot.cors {
             Some(cors) if preflight && cors.answers() => {
