@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ahash::RandomState;
-use http::HeaderValue;
 use moka::sync::Cache as Remembered;
 
 use crate::authn::families::{Families, Standing, standing_digest};
+use crate::authn::identity::Identity;
 use crate::authn::jwt::verifying::verify;
 use crate::authn::sessions::SessionsError;
 use crate::authn::signers::{Ring, StoredKeys};
@@ -21,7 +21,6 @@ use crate::platform::{Monotonic, Platform};
 use crate::rules::api_key::Digest;
 use crate::rules::decision::{Fault, Reject};
 use crate::rules::feed::Change;
-use crate::rules::headers::encoded_value;
 use crate::rules::jwt::{self, Expected, OwnClaims, Refused, SigningAlgorithm, TokenId, issuer_of};
 use crate::rules::principal::Scopes;
 use crate::rules::refresh::{Family, Reason};
@@ -51,14 +50,8 @@ pub struct Config {
 pub struct AccessToken {
     /// What it says.
     pub claims: OwnClaims,
-    /// Its subject, shared with the log.
-    pub subject: Arc<str>,
-    /// Its subject as a header value.
-    pub subject_value: HeaderValue,
-    /// Its session's id as a header value.
-    pub session_value: HeaderValue,
-    /// Its scopes as a header value; `None` where it has none.
-    pub scopes_value: Option<HeaderValue>,
+    /// Who bears it, and what it may do.
+    pub identity: Identity,
     /// The digest of the id of the key that was used to sign in.
     pub issuer: Digest,
     family: Digest,
@@ -69,11 +62,8 @@ pub struct AccessToken {
 impl AccessToken {
     fn new(claims: OwnClaims) -> Self {
         Self {
-            subject: Arc::from(&*claims.subject),
-            subject_value: encoded_value(&claims.subject),
-            session_value: encoded_value(claims.id.session()),
-            scopes_value: (!claims.scopes.is_empty())
-                .then(|| encoded_value(&claims.scopes.joined())),
+            identity: Identity::new(&claims.subject, &claims.scopes)
+                .in_session(claims.id.session()),
             issuer: Digest::of(claims.client_id.as_bytes()),
             family: standing_digest(claims.id.session()),
             noted: AtomicBool::new(false),

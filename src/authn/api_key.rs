@@ -9,6 +9,7 @@ use ahash::RandomState;
 use http::{HeaderName, HeaderValue};
 
 use crate::authn::Config;
+use crate::authn::identity::Identity;
 use crate::authn::keyring::Keyring;
 use crate::cache::feed::Freshness;
 use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
@@ -34,22 +35,16 @@ const STATIC: &str = "static:";
 pub struct Key {
     /// Its id.
     pub id: Arc<str>,
-    /// Its owner, or its name where it has none.
-    pub subject: Arc<str>,
+    /// Its owner, or its name where it has none, and what it may do.
+    pub identity: Identity,
     /// Its owner.
     pub owner: Option<Box<str>>,
-    /// What it may do.
-    pub scopes: Scopes,
     /// The rate its holder may reach, over all routes.
     pub rate_limit: Option<Rate>,
     /// [`Key::id`] as a header value.
     pub id_value: HeaderValue,
-    /// [`Key::subject`] as a header value.
-    pub subject_value: HeaderValue,
     /// Its owner as a header value.
     pub owner_value: Option<HeaderValue>,
-    /// [`Key::scopes`] as a header value; `None` where it has none.
-    pub scopes_value: Option<HeaderValue>,
     digest: Digest,
     good_until: Option<Timestamp>,
     revoked: bool,
@@ -91,17 +86,13 @@ impl Key {
     }
 
     fn new(id: &str, name: &str, owner: Option<&str>, scopes: &Scopes, grant: &Grant) -> Self {
-        let subject = owner.unwrap_or(name);
         Self {
             id: id.into(),
-            subject: subject.into(),
+            identity: Identity::new(owner.unwrap_or(name), scopes),
             owner: owner.map(Into::into),
-            scopes: scopes.clone(),
             rate_limit: grant.rate_limit,
             id_value: encoded_value(id),
-            subject_value: encoded_value(subject),
             owner_value: owner.map(encoded_value),
-            scopes_value: (!scopes.is_empty()).then(|| encoded_value(&scopes.joined())),
             digest: grant.digest,
             good_until: grant.good_until,
             revoked: grant.revoked,

@@ -4,6 +4,7 @@ pub mod access_token;
 pub mod api_key;
 pub mod authenticators;
 pub mod families;
+pub mod identity;
 pub mod jwt;
 pub mod keyring;
 pub mod nonces;

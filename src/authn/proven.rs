@@ -6,6 +6,7 @@ use http::HeaderValue;
 
 use crate::authn::access_token::Access;
 use crate::authn::api_key::Key;
+use crate::authn::identity::Identity;
 use crate::authn::session_token::Session;
 use crate::rules::credential::{Kind, Kinds};
 use crate::rules::principal::Scopes;
@@ -50,14 +51,12 @@ impl Proven {
 
     /// What the credential of this kind may do.
     pub fn scopes(&self, kind: Kind) -> Option<&Scopes> {
-        match kind {
-            Kind::ApiKey => self.key.as_deref().map(|key| &key.scopes),
-            Kind::SessionToken => self.session.as_deref().map(Session::scopes),
-            Kind::AccessToken => self
-                .access
-                .as_ref()
-                .map(|access| &access.token.claims.scopes),
-        }
+        let identity = match kind {
+            Kind::ApiKey => self.key.as_deref().map(|key| &key.identity),
+            Kind::SessionToken => self.session.as_deref().map(|session| &session.identity),
+            Kind::AccessToken => self.access.as_ref().map(|access| &access.token.identity),
+        };
+        identity.map(|identity| &identity.scopes)
     }
 
     fn speaker(&self) -> Option<Speaker<'_>> {
@@ -75,40 +74,13 @@ impl Proven {
         }
     }
 
-    /// Who the caller is: the token's subject, else the key's.
-    pub fn subject(&self) -> Option<&Arc<str>> {
+    /// Who the caller is: whoever the token speaks for, else the key's holder.
+    pub fn identity(&self) -> Option<&Identity> {
         Some(match self.speaker()? {
-            Speaker::Access(access) => &access.token.subject,
-            Speaker::Session(session) => &session.subject,
-            Speaker::Key(key) => &key.subject,
+            Speaker::Access(access) => &access.token.identity,
+            Speaker::Session(session) => &session.identity,
+            Speaker::Key(key) => &key.identity,
         })
-    }
-
-    /// [`Self::subject`] as a header value.
-    pub fn subject_value(&self) -> Option<&HeaderValue> {
-        Some(match self.speaker()? {
-            Speaker::Access(access) => &access.token.subject_value,
-            Speaker::Session(session) => &session.subject_value,
-            Speaker::Key(key) => &key.subject_value,
-        })
-    }
-
-    /// The scopes of the credential that names the subject, as a header value.
-    pub fn scopes_value(&self) -> Option<&HeaderValue> {
-        match self.speaker()? {
-            Speaker::Access(access) => access.token.scopes_value.as_ref(),
-            Speaker::Session(session) => session.scopes_value.as_ref(),
-            Speaker::Key(key) => key.scopes_value.as_ref(),
-        }
-    }
-
-    /// The id of the session that the caller is in, as a header value.
-    pub fn session_value(&self) -> Option<&HeaderValue> {
-        match self.speaker()? {
-            Speaker::Access(access) => Some(&access.token.session_value),
-            Speaker::Session(session) => Some(&session.id_value),
-            Speaker::Key(_) => None,
-        }
     }
 
     /// The names of what was proven, as a header value.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use tokio::sync::Notify;
 
+use crate::authn::identity::Identity;
 use crate::authn::sessions::Sessions;
 use crate::cache::feed::Freshness;
 use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
@@ -20,8 +20,6 @@ use crate::platform::{Monotonic, Platform};
 use crate::rules::api_key::Digest;
 use crate::rules::decision::{Fault, Refusal, Reject};
 use crate::rules::feed::Change;
-use crate::rules::headers::encoded_value;
-use crate::rules::principal::Scopes;
 use crate::rules::session::{Lifetime, Record, Refused};
 use crate::rules::time::Timestamp;
 use crate::telemetry::metrics::{Cache, CacheResult, Metrics, WorkerShard};
@@ -43,14 +41,8 @@ const BATCH: usize = 500;
 pub struct Session {
     /// What the store said of it.
     pub record: Record,
-    /// Its subject, shared with the log.
-    pub subject: Arc<str>,
-    /// Its id as a header value.
-    pub id_value: HeaderValue,
-    /// Its subject as a header value.
-    pub subject_value: HeaderValue,
-    /// Its scopes as a header value; `None` where it has none.
-    pub scopes_value: Option<HeaderValue>,
+    /// Whose it is, and what it may do.
+    pub identity: Identity,
     /// The digest of the id of the key that it was issued through.
     issuer: Option<Digest>,
     digest: Digest,
@@ -65,11 +57,7 @@ pub struct Session {
 impl Session {
     fn new(record: Record, digest: Digest, asked: Monotonic) -> Self {
         Self {
-            subject: Arc::from(&*record.subject),
-            id_value: encoded_value(&record.id),
-            subject_value: encoded_value(&record.subject),
-            scopes_value: (!record.scopes.is_empty())
-                .then(|| encoded_value(&record.scopes.joined())),
+            identity: Identity::new(&record.subject, &record.scopes).in_session(&record.id),
             issuer: record.key_id.as_ref().map(|id| Digest::of(id.as_bytes())),
             digest,
             expires_at: AtomicU64::new(record.expires_at.nanoseconds()),
@@ -82,11 +70,6 @@ impl Session {
     /// The id of the key that it was issued through, and its digest.
     pub fn issuer(&self) -> Option<(&str, &Digest)> {
         self.record.key_id.as_deref().zip(self.issuer.as_ref())
-    }
-
-    /// What it may do.
-    pub fn scopes(&self) -> &Scopes {
-        &self.record.scopes
     }
 
     /// Until when it lives, if it is not used again.

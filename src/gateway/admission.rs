@@ -353,8 +353,8 @@ impl Gate<'_> {
             return Ok(());
         }
         let bearer = proven.session.is_some() || proven.access.is_some();
-        let counted = match (proven.subject().filter(|_| bearer), key) {
-            (Some(subject), _) => Counted::Proven(subject),
+        let counted = match (proven.identity().filter(|_| bearer), key) {
+            (Some(identity), _) => Counted::Proven(&identity.subject),
             (None, Some(key)) => Counted::Proven(&key.id),
             (None, None) => Counted::Address(self.caller.address),
         };

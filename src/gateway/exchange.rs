@@ -204,7 +204,10 @@ impl Exchange {
             path,
             status: status.as_u16(),
             code: self.code,
-            subject: self.proven.subject().cloned(),
+            subject: self
+                .proven
+                .identity()
+                .map(|identity| Arc::clone(&identity.subject)),
             key_id: self.proven.key.as_ref().map(|key| Arc::clone(&key.id)),
             bytes_in: self.meter.as_ref().map_or(0, |meter| meter.bytes()),
             bytes_out: self.bytes_out,

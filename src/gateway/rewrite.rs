@@ -121,12 +121,15 @@ fn write_identity(names: &Identity, head: &mut Head, proven: &Proven) {
             head.line(name, value);
         }
     };
-    write(&names.subject, proven.subject_value());
+    let Some(identity) = proven.identity() else {
+        return;
+    };
+    write(&names.subject, Some(&identity.subject_value));
     write(&names.methods, proven.methods_value().as_ref());
-    write(&names.scopes, proven.scopes_value());
+    write(&names.scopes, identity.scopes_value.as_ref());
     if let Some(key) = &proven.key {
         write(&names.key_id, Some(&key.id_value));
         write(&names.key_owner, key.owner_value.as_ref());
     }
-    write(&names.session_id, proven.session_value());
+    write(&names.session_id, identity.session_value.as_ref());
 }

@@ -49,7 +49,7 @@ impl Tokens {
             "token_type": "session_token",
             "sub": session.record.subject,
             "client_id": session.record.key_id,
-            "scope": session.scopes().joined(),
+            "scope": session.record.scopes.joined(),
             "iat": session.record.created_at.seconds(),
             "exp": session.expires_at().seconds(),
             "sid": session.record.id,

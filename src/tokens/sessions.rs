@@ -84,7 +84,8 @@ impl Tokens {
     /// the issuing key may do it.
     fn granted(&self, key: &Key, wanted: Option<Vec<String>>) -> Result<Scopes, Reject> {
         let may = |scope: &str| {
-            is_grantable(scope) && (key.scopes.is_empty() || key.scopes.contains(scope))
+            is_grantable(scope)
+                && (key.identity.scopes.is_empty() || key.identity.scopes.contains(scope))
         };
         let Some(wanted) = wanted else {
             let granted = self.config.session_scopes.iter().filter(|scope| may(scope));
@@ -148,7 +149,7 @@ impl Tokens {
         let mut shown = json!({
             "subject": session.record.subject,
             "sessionId": session.record.id,
-            "scopes": session.scopes().iter().collect::<Vec<_>>(),
+            "scopes": session.record.scopes.iter().collect::<Vec<_>>(),
             "createdAt": session.record.created_at.seconds(),
             "expiresAt": session.expires_at().seconds(),
             "maxExpiresAt": session.max_expires_at().seconds(),

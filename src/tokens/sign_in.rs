@@ -168,8 +168,10 @@ impl Tokens {
 /// What a sign-in grants: what the configuration says, as far as the key that was used may do it.
 fn granted(access: &AccessTokens, key: &Key) -> Scopes {
     let scopes = access.config().scopes.iter();
-    let may =
-        |scope: &&str| is_grantable(scope) && (key.scopes.is_empty() || key.scopes.contains(scope));
+    let may = |scope: &&str| {
+        is_grantable(scope)
+            && (key.identity.scopes.is_empty() || key.identity.scopes.contains(scope))
+    };
     Scopes::new(scopes.filter(may))
 }
 
