@@ -1,4 +1,5 @@
-# A static binary on an empty base: nothing in the image but gatelet itself.
+# A static binary on an empty base: nothing in the image but gatelet itself, and the certificate
+# authorities that vouch for the servers where issuers publish their keys.
 #
 #   docker build -t gatelet .
 #   docker run --read-only -p 8080:8080 -v ./config.toml:/etc/gatelet/config.toml:ro -v gatelet:/var/lib/gatelet gatelet
@@ -21,6 +22,7 @@ RUN install -d -m 0700 out/store
 
 FROM scratch
 COPY --from=build /src/out/gatelet /gatelet
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build --chown=65532:65532 /src/out/store /var/lib/gatelet
 USER 65532:65532
 # Both families. Only the proxy's port is for the world.

@@ -9,6 +9,7 @@ pub mod authn;
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod fetch;
 pub mod gateway;
 pub mod limits;
 pub mod listener;

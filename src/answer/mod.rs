@@ -90,7 +90,9 @@ pub fn status(refusal: &Refusal) -> StatusCode {
         },
         Refusal::Fault(fault) => match fault {
             Fault::UpstreamUnreachable | Fault::UpstreamProtocol => StatusCode::BAD_GATEWAY,
-            Fault::StoreUnavailable | Fault::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::StoreUnavailable | Fault::IssuerUnavailable | Fault::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Fault::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         },
     }
@@ -129,7 +131,7 @@ fn explain(refusal: &Refusal, context: &Context<'_>, headers: &mut HeaderMap) {
         Refusal::Reject(Reject::RateLimited { retry_after }) => {
             headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after));
         }
-        Refusal::Fault(Fault::StoreUnavailable | Fault::Overloaded) => {
+        Refusal::Fault(Fault::StoreUnavailable | Fault::IssuerUnavailable | Fault::Overloaded) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Refusal::Reject(

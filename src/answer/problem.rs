@@ -51,6 +51,7 @@ fn title(refusal: &Refusal) -> &'static str {
             Fault::StoreUnavailable => "Credential store unavailable",
             Fault::Overloaded => "Overloaded",
             Fault::UpstreamTimeout => "Upstream timeout",
+            Fault::IssuerUnavailable => "Token issuer unavailable",
         },
     }
 }
@@ -145,17 +146,24 @@ pub(super) fn detail(refusal: &Refusal) -> Detail {
                 format!("Too many requests; try again in {retry_after} {unit}.").into()
             }
         },
-        Refusal::Fault(fault) => match fault {
-            Fault::UpstreamUnreachable => "The API cannot be reached; try again later.",
-            Fault::UpstreamProtocol => "The API sent an answer that is not valid HTTP.",
-            Fault::StoreUnavailable => {
-                "The credential cannot be verified right now; it may well be good. Try again in a \
-                 moment."
-            }
-            Fault::Overloaded => "Too many requests are being served; try again in a moment.",
-            Fault::UpstreamTimeout => "The API did not answer in time.",
+        Refusal::Fault(fault) => what_broke(*fault).into(),
+    }
+}
+
+fn what_broke(fault: Fault) -> &'static str {
+    match fault {
+        Fault::UpstreamUnreachable => "The API cannot be reached; try again later.",
+        Fault::UpstreamProtocol => "The API sent an answer that is not valid HTTP.",
+        Fault::StoreUnavailable => {
+            "The credential cannot be verified right now; it may well be good. Try again in a \
+             moment."
         }
-        .into(),
+        Fault::Overloaded => "Too many requests are being served; try again in a moment.",
+        Fault::UpstreamTimeout => "The API did not answer in time.",
+        Fault::IssuerUnavailable => {
+            "The token cannot be verified right now, since its issuer's keys are not at hand; it \
+             may well be good. Try again in a moment."
+        }
     }
 }
 

@@ -67,6 +67,7 @@ fn all() -> Vec<Refusal> {
         Fault::StoreUnavailable,
         Fault::Overloaded,
         Fault::UpstreamTimeout,
+        Fault::IssuerUnavailable,
     ];
     let rejects = rejects.into_iter().map(Refusal::from);
     rejects.chain(faults.map(Refusal::from)).collect()
@@ -136,6 +137,7 @@ fn contract(refusal: &Refusal) -> Row {
             Fault::StoreUnavailable => row(503, "store_unavailable", &[], "14"),
             Fault::Overloaded => row(503, "overloaded", &[], "14"),
             Fault::UpstreamTimeout => row(504, "upstream_timeout", &[], "14"),
+            Fault::IssuerUnavailable => row(503, "issuer_unavailable", &[], "14"),
         },
     }
 }

@@ -19,13 +19,12 @@ use crate::cache::feed::Freshness;
 use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
 use crate::platform::{Monotonic, Platform};
 use crate::rules::api_key::Digest;
-use crate::rules::decision::{Fault, Reject};
+use crate::rules::decision::{Fault, Refusal, Reject};
 use crate::rules::feed::Change;
-use crate::rules::jwt::{self, Expected, OwnClaims, Refused, SigningAlgorithm, TokenId, issuer_of};
+use crate::rules::jwt::{self, Expected, OwnClaims, Refused, SigningAlgorithm, TokenId};
 use crate::rules::principal::Scopes;
 use crate::rules::refresh::{Family, Reason};
 use crate::rules::time::Timestamp;
-use crate::telemetry::metrics::{Cache, CacheResult, WorkerShard};
 
 /// The `client_id` of a family that was taken over without a key; the claim is required.
 const TAKEN_OVER: &str = "imported";
@@ -70,15 +69,6 @@ impl AccessToken {
             claims,
         }
     }
-}
-
-/// A token that is good now, and its family.
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// The token.
-    pub token: Arc<AccessToken>,
-    /// Its family.
-    pub standing: Arc<Standing>,
 }
 
 /// What a change makes wrong of the families that are remembered.
@@ -173,33 +163,13 @@ impl AccessTokens {
         ring.ok_or(Fault::StoreUnavailable)
     }
 
-    /// Whether a bearer says that it is one of these, whatever it is worth.
-    pub fn claims(&self, bearer: &[u8], digest: &Digest) -> bool {
-        self.verified.contains_key(digest)
-            || issuer_of(bearer).is_some_and(|issuer| issuer == self.config.issuer)
+    /// The token that was verified before.
+    pub fn remembered(&self, digest: &Digest) -> Option<Arc<AccessToken>> {
+        self.verified.get(digest)
     }
 
     /// The token that a bearer is, expired or not; `None` if it is none of these.
-    pub fn seek(
-        &self,
-        bearer: &[u8],
-        digest: Digest,
-        metrics: &WorkerShard,
-    ) -> Result<Option<Arc<AccessToken>>, Fault> {
-        if let Some(token) = self.verified.get(&digest) {
-            metrics.cache(Cache::AccessToken, CacheResult::Hit);
-            return Ok(Some(token));
-        }
-        metrics.cache(Cache::AccessToken, CacheResult::Miss);
-        let Some(token) = self.verified(bearer)? else {
-            return Ok(None);
-        };
-        let token = Arc::new(token);
-        self.verified.insert(digest, Arc::clone(&token));
-        Ok(Some(token))
-    }
-
-    fn verified(&self, bearer: &[u8]) -> Result<Option<AccessToken>, Fault> {
+    pub fn verify(&self, bearer: &[u8], digest: Digest) -> Result<Option<Arc<AccessToken>>, Fault> {
         let Ok(verified) = verify(bearer, &self.ring()?.verifying) else {
             return Ok(None);
         };
@@ -207,18 +177,23 @@ impl AccessTokens {
             issuer: &self.config.issuer,
             audience: &self.config.audience,
         };
-        Ok(verified.own_claims(&expected).ok().map(AccessToken::new))
+        let Ok(claims) = verified.own_claims(&expected) else {
+            return Ok(None);
+        };
+        let token = Arc::new(AccessToken::new(claims));
+        self.verified.insert(digest, Arc::clone(&token));
+        Ok(Some(token))
     }
 
     /// Says no to a token that has expired, or whose family was revoked. `presented` by its bearer,
     /// it is noted.
     pub async fn judge(
         &self,
-        token: Arc<AccessToken>,
+        token: &AccessToken,
         wall: Timestamp,
         now: Monotonic,
         presented: bool,
-    ) -> Result<Access, crate::rules::decision::Refusal> {
+    ) -> Result<Arc<Standing>, Refusal> {
         match jwt::judge(&token.claims.lifetime(), wall) {
             Ok(()) => {}
             Err(Refused::Expired) => return Err(Reject::TokenExpired.into()),
@@ -237,9 +212,9 @@ impl AccessTokens {
             return Err(Reject::SessionRevoked.into());
         };
         if presented && !token.noted.load(Ordering::Relaxed) {
-            Box::pin(self.note(&token)).await?;
+            Box::pin(self.note(token)).await?;
         }
-        Ok(Access { token, standing })
+        Ok(standing)
     }
 
     async fn ask(&self, family: &str) -> Result<Option<Arc<Standing>>, Fault> {

@@ -3,17 +3,20 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::authn::access_token::{Access, AccessToken, AccessTokens};
+use crate::authn::access::{Access, Jwt, Sorted, Whose};
+use crate::authn::access_token::AccessTokens;
 use crate::authn::api_key::{ApiKeys, SHORTEST_STORED};
+use crate::authn::issuers::Issuers;
 use crate::authn::nonces::Nonces;
 use crate::authn::session_token::{Session, SessionTokens};
 use crate::cache::verdicts::Known;
 use crate::platform::Monotonic;
-use crate::rules::api_key::{Shape, shape};
+use crate::rules::api_key::{Digest, Shape, shape};
 use crate::rules::decision::{Refusal, Reject};
+use crate::rules::jwt::issuer_of;
 use crate::rules::session::PREFIX;
 use crate::rules::time::Timestamp;
-use crate::telemetry::metrics::WorkerShard;
+use crate::telemetry::metrics::{Cache, CacheResult, WorkerShard};
 
 use super::proven::Proven;
 
@@ -25,6 +28,8 @@ pub struct Authenticators {
     pub sessions: Option<Arc<SessionTokens>>,
     /// Of access tokens; `None` where none are issued.
     pub access: Option<Arc<AccessTokens>>,
+    /// Of other issuers' access tokens.
+    pub issuers: Arc<Issuers>,
     /// Of sign-in nonces; `None` where there is no store.
     pub nonces: Option<Arc<Nonces>>,
 }
@@ -89,24 +94,100 @@ impl Authenticators {
         }
     }
 
-    /// Says no to an access token that has expired, whose family is over, or whose key is no longer
-    /// in force. `presented` as in [`AccessTokens::judge`].
-    pub async fn judge_access(
+    /// Whether a bearer is a JWT of gatelet or of a trusted issuer by what it says, whatever it is
+    /// worth.
+    pub fn sort_jwt(&self, bearer: &[u8]) -> Option<Sorted<'_>> {
+        // What every JWT begins with: the `{"` of its header, in base64.
+        if !bearer.starts_with(b"eyJ") {
+            return None;
+        }
+        let digest = Digest::of(bearer);
+        let own = self.access.as_deref();
+        if let Some(token) = own.and_then(|own| own.remembered(&digest)) {
+            return Some(Sorted::Known(Jwt::Own(token)));
+        }
+        if let Some(token) = self.issuers.remembered(&digest) {
+            return Some(Sorted::Known(Jwt::Trusted(token)));
+        }
+        let issuer = issuer_of(bearer)?;
+        let whose = match own.filter(|own| own.config().issuer == issuer) {
+            Some(own) => Whose::Own(own),
+            None => Whose::Trusted(self.issuers.named(&issuer)?),
+        };
+        Some(Sorted::New(digest, whose))
+    }
+
+    /// The token that a bearer is, expired or not; `None` if it is none of those that it says.
+    ///
+    /// One that is none is counted against the `charged` address.
+    pub async fn seek_jwt(
         &self,
-        token: Arc<AccessToken>,
+        bearer: &[u8],
+        sorted: Sorted<'_>,
+        charged: Option<IpAddr>,
+        now: Monotonic,
+        metrics: &WorkerShard,
+    ) -> Result<Option<Jwt>, Refusal> {
+        let (digest, whose) = match sorted {
+            Sorted::Known(token) => {
+                metrics.cache(Cache::AccessToken, CacheResult::Hit);
+                return Ok(Some(token));
+            }
+            Sorted::New(digest, whose) => (digest, whose),
+        };
+        metrics.cache(Cache::AccessToken, CacheResult::Miss);
+        let mut counted = false;
+        let charge = || match charged {
+            Some(client) => self.keys.count(client, now),
+            None => Ok(()),
+        };
+        let found = match whose {
+            Whose::Own(own) => Ok(own.verify(bearer, digest)?.map(Jwt::Own)),
+            Whose::Trusted(issuer) => {
+                let before_asking = || {
+                    counted = true;
+                    charge()
+                };
+                let issuers = &self.issuers;
+                let found = issuers.verify(issuer, bearer, digest, now, before_asking);
+                found.await.map(|token| token.map(Jwt::Trusted))
+            }
+        };
+        match (&found, charged) {
+            (Ok(None), _) if !counted => charge()?,
+            (Ok(Some(_)) | Err(Refusal::Fault(_)), Some(client)) if counted => {
+                self.keys.refund(client);
+            }
+            _ => {}
+        }
+        found
+    }
+
+    /// Says no to an access token that has expired, that was revoked with its family, or that nobody
+    /// vouches for any more. `presented` as in [`AccessTokens::judge`].
+    pub async fn judge_jwt(
+        &self,
+        token: &Jwt,
         wall: Timestamp,
         now: Monotonic,
         presented: bool,
     ) -> Result<Access, Refusal> {
+        let token = match token {
+            Jwt::Own(token) => token,
+            Jwt::Trusted(token) => {
+                self.issuers.judge(token, wall, now)?;
+                return Ok(Access::Trusted(Arc::clone(token)));
+            }
+        };
         let Some(tokens) = &self.access else {
             return Err(Reject::TokenInvalid.into());
         };
-        let access = tokens.judge(token, wall, now, presented).await?;
-        let key_id = &access.token.claims.client_id;
-        let imported = access.standing.key_id.is_none();
-        let digest = &access.token.issuer;
-        if imported || self.keys.vouches_for(key_id, digest, now).await? {
-            Ok(access)
+        let standing = tokens.judge(token, wall, now, presented).await?;
+        let key_id = &token.claims.client_id;
+        let imported = standing.key_id.is_none();
+        if imported || self.keys.vouches_for(key_id, &token.issuer, now).await? {
+            let token = Arc::clone(token);
+            Ok(Access::Own { token, standing })
         } else {
             Err(Reject::SessionRevoked.into())
         }
@@ -120,8 +201,8 @@ impl Authenticators {
             return false;
         }
         if let Some(access) = &proven.access {
-            let token = Arc::clone(&access.token);
-            if self.judge_access(token, wall, now, false).await.is_err() {
+            let judged = self.judge_jwt(&access.jwt(), wall, now, false).await;
+            if judged.is_err() {
                 return false;
             }
         }

@@ -1,10 +1,12 @@
 //! Credentials become principals here.
 
+pub mod access;
 pub mod access_token;
 pub mod api_key;
 pub mod authenticators;
 pub mod families;
 pub mod identity;
+pub mod issuers;
 pub mod jwt;
 pub mod keyring;
 pub mod nonces;
@@ -42,4 +44,6 @@ pub struct Config {
     pub access_token: Option<access_token::Config>,
     /// The keys that sign them, where they come from files.
     pub signing_keys: Option<Arc<Ring>>,
+    /// The other issuers whose access tokens are taken.
+    pub trusted: Vec<issuers::Config>,
 }

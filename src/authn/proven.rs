@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::authn::access_token::Access;
+use crate::authn::access::Access;
 use crate::authn::api_key::Key;
 use crate::authn::identity::Identity;
 use crate::authn::session_token::Session;
@@ -54,7 +54,7 @@ impl Proven {
         let identity = match kind {
             Kind::ApiKey => self.key.as_deref().map(|key| &key.identity),
             Kind::SessionToken => self.session.as_deref().map(|session| &session.identity),
-            Kind::AccessToken => self.access.as_ref().map(|access| &access.token.identity),
+            Kind::AccessToken => self.access.as_ref().map(Access::identity),
         };
         identity.map(|identity| &identity.scopes)
     }
@@ -77,7 +77,7 @@ impl Proven {
     /// Who the caller is: whoever the token speaks for, else the key's holder.
     pub fn identity(&self) -> Option<&Identity> {
         Some(match self.speaker()? {
-            Speaker::Access(access) => &access.token.identity,
+            Speaker::Access(access) => access.identity(),
             Speaker::Session(session) => &session.identity,
             Speaker::Key(key) => &key.identity,
         })
@@ -97,22 +97,21 @@ impl Proven {
         ))
     }
 
-    /// Whether what was proven belongs together: a token was issued through a key of the same
-    /// owner as the key shown with it, or through that key where it has no owner.
+    /// Whether what was proven belongs together: a token of gatelet's own was issued through a key
+    /// of the same owner as the key shown with it, or through that key where it has no owner.
     pub fn belongs_together(&self) -> bool {
         let Some(key) = &self.key else {
             return true;
         };
         match self.speaker() {
-            Some(Speaker::Access(access)) => {
-                let standing = &access.standing;
+            Some(Speaker::Access(Access::Own { standing, .. })) => {
                 key.is_of(standing.key_id.as_deref(), standing.key_owner.as_deref())
             }
             Some(Speaker::Session(session)) => {
                 let record = &session.record;
                 key.is_of(record.key_id.as_deref(), record.key_owner.as_deref())
             }
-            Some(Speaker::Key(_)) | None => true,
+            Some(Speaker::Access(Access::Trusted(_)) | Speaker::Key(_)) | None => true,
         }
     }
 
@@ -120,8 +119,7 @@ impl Proven {
     pub fn good_until(&self) -> Option<Timestamp> {
         let of_key = self.key.as_deref().and_then(Key::good_until);
         let of_session = self.session.as_deref().map(Session::expires_at);
-        let access = self.access.as_ref();
-        let of_access = access.map(|access| access.token.claims.expires_at);
+        let of_access = self.access.as_ref().map(Access::expires_at);
         [of_key, of_session, of_access].into_iter().flatten().min()
     }
 }

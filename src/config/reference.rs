@@ -20,7 +20,8 @@ same as JSON Schema for editors.
 gatelet reads `./config.toml`, or the file named by `--config`. Over it goes the environment: the
 key path in capitals behind `GATELET__`, its parts joined by `__`, as in
 `GATELET__LISTEN__PROXY=0.0.0.0:8080`. A list of words is written with commas; lists of tables
-(`[[upstreams]]`, `[[routes]]`, `[[api_keys.static]]`) come from the file alone. Flags go over both.
+(`[[upstreams]]`, `[[routes]]`, `[[api_keys.static]]`, `[[access_token.trusted]]`) come from the file
+alone. Flags go over both.
 
 Durations are written `\"500ms\"`, `\"10s\"`, `\"1h30m\"` or `\"7d\"`; sizes `\"32KiB\"`, `\"10MiB\"`, `\"1MB\"` or
 a number of bytes; rates `\"100/s\"`, `\"60/m\"`, `\"1000/h\"`, or `{ rate = \"100/s\", burst = 200 }`. Without
@@ -106,6 +107,9 @@ fn write_key(text: &mut String, name: &str, key: &Json, required: bool, default:
         default,
         key.get("examples").and_then(|examples| examples.get(0)),
     ) {
+        (Some(Json::Array(items)), Some(example)) if items.is_empty() && required => {
+            let _ = writeln!(text, "# {name} = {}", toml(example));
+        }
         (Some(Json::Array(items)), Some(example)) if items.is_empty() => {
             let _ = writeln!(text, "# For example {}.\n{name} = []", toml(example));
         }

@@ -43,7 +43,8 @@ pub(super) fn load(
     Some(secret)
 }
 
-fn from_file(
+/// A newline at its end, which most editors leave, is not part of it.
+pub(super) fn from_file(
     key: &str,
     path: &Path,
     watch: &mut Watch,

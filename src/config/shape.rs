@@ -15,12 +15,11 @@ pub(super) fn check(values: &mut Dict, schema: &Json, findings: &mut Findings) {
 }
 
 /// Keys of gatelet's that this version does not have, without list places, and what they are about.
-const LATER_KEYS: [(&str, &str); 12] = [
+const LATER_KEYS: [(&str, &str); 11] = [
     ("listen.tls", "TLS"),
     ("listen.admin", "the admin listener"),
     ("upstreams.ca_file", "TLS to an upstream"),
     ("upstreams.server_name", "TLS to an upstream"),
-    ("access_token.trusted", "tokens of other issuers"),
     ("store.urls", "a Redis store"),
     ("store.cluster", "a Redis store"),
     ("store.sentinel_master", "a Redis store"),

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap};
 
-use crate::authn::access_token::Access;
+use crate::authn::access::Access;
 use crate::authn::api_key::{ApiKeys, Key, Sought};
 use crate::authn::authenticators::Authenticators;
 use crate::authn::proven::Proven;
 use crate::authn::session_token::Session;
 use crate::limits::{Bucket, Caller as Counted, Callers};
 use crate::platform::Monotonic;
-use crate::rules::api_key::Digest;
 use crate::rules::bucket::Rate;
 use crate::rules::credential::{self, Kind, Kinds};
 use crate::rules::decision::{Refusal, Reject};
@@ -264,34 +263,27 @@ impl Gate<'_> {
         }
     }
 
-    /// Judges a bearer that says it is an access token issued here; `None` for any other.
+    /// Judges a bearer that says it is an access token of somebody who is trusted; `None` for any
+    /// other.
     async fn access_token(&self, bearer: &[u8], listed: Kinds) -> Option<Bearer> {
-        let tokens = self.authenticators.access.as_deref()?;
-        // What every JWT begins with: the `{"` of its header, in base64.
-        if !bearer.starts_with(b"eyJ") {
-            return None;
-        }
-        let digest = Digest::of(bearer);
-        if !tokens.claims(bearer, &digest) {
-            return None;
-        }
+        let authenticators = self.authenticators;
+        let sorted = authenticators.sort_jwt(bearer)?;
         if !listed.contains(Kind::AccessToken) {
             return Some(Bearer::Unsure(Reject::TokenInvalid.into()));
         }
-        let token = match tokens.seek(bearer, digest, self.metrics) {
-            Ok(Some(token)) => token,
-            Ok(None) => {
-                let counted = self.keys().count(self.caller.address, self.now);
-                let refusal = counted.err().unwrap_or(Reject::TokenInvalid);
-                return Some(Bearer::Access(Err(refusal.into())));
-            }
-            Err(fault) => return Some(Bearer::Access(Err(fault.into()))),
-        };
-        let judged = self
-            .authenticators
-            .judge_access(token, self.wall, self.now, true)
+        let charged = Some(self.caller.address);
+        let found = authenticators
+            .seek_jwt(bearer, sorted, charged, self.now, self.metrics)
             .await;
-        Some(Bearer::Access(judged))
+        Some(Bearer::Access(match found {
+            Ok(Some(token)) => {
+                authenticators
+                    .judge_jwt(&token, self.wall, self.now, true)
+                    .await
+            }
+            Ok(None) => Err(Reject::TokenInvalid.into()),
+            Err(refusal) => Err(refusal),
+        }))
     }
 
     /// Finds out whether a bearer that is no key is the token of a session taken over from elsewhere.

@@ -132,4 +132,5 @@ fn write_identity(names: &Identity, head: &mut Head, proven: &Proven) {
         write(&names.key_owner, key.owner_value.as_ref());
     }
     write(&names.session_id, identity.session_value.as_ref());
+    write(&names.issuer, identity.issuer_value.as_ref());
 }

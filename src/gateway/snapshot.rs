@@ -59,6 +59,7 @@ pub(super) struct Identity {
     pub(super) key_owner: HeaderName,
     pub(super) scopes: HeaderName,
     pub(super) session_id: HeaderName,
+    pub(super) issuer: HeaderName,
 }
 
 /// Why a configuration cannot be served; `config` reports these before one gets here.
@@ -163,6 +164,7 @@ impl Identity {
             key_owner: name("key-owner")?,
             scopes: name("scopes")?,
             session_id: name("session-id")?,
+            issuer: name("issuer")?,
         })
     }
 }

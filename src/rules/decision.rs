@@ -88,6 +88,8 @@ pub enum Fault {
     Overloaded,
     /// The upstream's answer did not begin in time (504).
     UpstreamTimeout,
+    /// The keys of a trusted issuer are not at hand (503).
+    IssuerUnavailable,
 }
 
 /// Either kind of no.
@@ -187,12 +189,13 @@ impl Fault {
     }
 
     /// Every code a fault can carry, in the order of [`Fault::index`].
-    pub const CODES: [&'static str; 5] = [
+    pub const CODES: [&'static str; 6] = [
         "upstream_unreachable",
         "upstream_protocol",
         "store_unavailable",
         "overloaded",
         "upstream_timeout",
+        "issuer_unavailable",
     ];
 
     /// This code's place in [`Fault::CODES`], for counters.
@@ -203,6 +206,7 @@ impl Fault {
             Self::StoreUnavailable => 2,
             Self::Overloaded => 3,
             Self::UpstreamTimeout => 4,
+            Self::IssuerUnavailable => 5,
         }
     }
 }

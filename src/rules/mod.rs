@@ -13,6 +13,7 @@ pub mod decision;
 pub mod feed;
 pub mod form;
 pub mod headers;
+pub mod issuer;
 pub mod jwk;
 pub mod jwt;
 pub mod nonce;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use crate::rules::api_key::Digest;
+use crate::authn::access::Access;
 use crate::rules::decision::{Refusal, Reject};
 
 use super::{Call, Tokens, body, reply};
@@ -61,36 +61,46 @@ impl Tokens {
         call: &Call<'_>,
         token: &[u8],
     ) -> Result<Option<serde_json::Value>, Refusal> {
-        let digest = Digest::of(token);
-        let access = self.authenticators.access.as_deref();
-        let Some(access) = access.filter(|access| access.claims(token, &digest)) else {
+        let Some(sorted) = self.authenticators.sort_jwt(token) else {
             return Ok(None);
         };
-        let Some(found) = access.seek(token, digest, call.metrics)? else {
+        let found = self
+            .authenticators
+            .seek_jwt(token, sorted, None, call.now, call.metrics)
+            .await?;
+        let Some(found) = found else {
             return Ok(None);
         };
         let judged = self
             .authenticators
-            .judge_access(found, call.wall, call.now, false)
+            .judge_jwt(&found, call.wall, call.now, false)
             .await;
-        let claims = match &judged {
-            Ok(access) => &access.token.claims,
+        let access = match judged {
+            Ok(access) => access,
             Err(Refusal::Reject(_)) => return Ok(None),
-            Err(Refusal::Fault(fault)) => return Err((*fault).into()),
+            Err(fault) => return Err(fault),
         };
-        Ok(Some(json!({
+        let identity = access.identity();
+        let mut told = json!({
             "active": true,
             "token_type": "access_token",
-            "sub": claims.subject,
-            "client_id": claims.client_id,
-            "scope": claims.scopes.joined(),
-            "iss": claims.issuer,
-            "aud": claims.audience,
-            "iat": claims.issued_at.seconds(),
-            "nbf": claims.not_before.seconds(),
-            "exp": claims.expires_at.seconds(),
-            "jti": claims.id.to_string(),
-            "sid": claims.id.session(),
-        })))
+            "sub": &*identity.subject,
+            "scope": identity.scopes.joined(),
+            "exp": access.expires_at().seconds(),
+        });
+        match &access {
+            Access::Own { token, .. } => {
+                let claims = &token.claims;
+                told["iss"] = claims.issuer.as_ref().into();
+                told["aud"] = json!(claims.audience);
+                told["client_id"] = claims.client_id.as_ref().into();
+                told["iat"] = claims.issued_at.seconds().into();
+                told["nbf"] = claims.not_before.seconds().into();
+                told["jti"] = claims.id.to_string().into();
+                told["sid"] = claims.id.session().into();
+            }
+            Access::Trusted(token) => told["iss"] = token.issuer.name().into(),
+        }
+        Ok(Some(told))
     }
 }

@@ -6,6 +6,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::authn::access::Jwt;
 use crate::authn::access_token::AccessTokens;
 use crate::authn::families::Exchanged;
 use crate::rules::api_key::Digest;
@@ -127,7 +128,7 @@ impl Tokens {
         if let Some(presented) = &presented {
             ended.extend(self.family_of(call, &presented.token).await?);
         }
-        if let Some(id) = self.family_of_bearer(access, call)? {
+        if let Some(id) = self.family_of_bearer(call).await? {
             let found = access.families().lookup(&id).await;
             ended.extend(found.map_err(|error| failure(&error))?);
         }
@@ -220,25 +221,24 @@ impl Tokens {
         origin::is_allowed(call.headers, &self.config.csrf_origins, &own)
     }
 
-    /// The family of a genuine access token, expired or not.
-    fn family_of_bearer(
-        &self,
-        access: &AccessTokens,
-        call: &Call<'_>,
-    ) -> Result<Option<Box<str>>, Refusal> {
+    /// The family of a genuine access token, expired or not. Another issuer's has none.
+    async fn family_of_bearer(&self, call: &Call<'_>) -> Result<Option<Box<str>>, Refusal> {
         let line = call.headers.get(AUTHORIZATION);
         let Some(bearer) = line.and_then(|value| credential::bearer(value.as_bytes())) else {
             return Ok(None);
         };
-        let digest = Digest::of(bearer);
-        if !access.claims(bearer, &digest) {
-            return Ok(None);
-        }
-        let Some(token) = access.seek(bearer, digest, call.metrics)? else {
-            self.authenticators.keys.count(call.client, call.now)?;
+        let Some(sorted) = self.authenticators.sort_jwt(bearer) else {
             return Ok(None);
         };
-        Ok(Some(token.claims.id.session().into()))
+        let charged = Some(call.client);
+        let found = self
+            .authenticators
+            .seek_jwt(bearer, sorted, charged, call.now, call.metrics)
+            .await?;
+        Ok(match found {
+            Some(Jwt::Own(token)) => Some(token.claims.id.session().into()),
+            Some(Jwt::Trusted(_)) | None => None,
+        })
     }
 
     /// The answer with a family's tokens, new or again (RFC 6749 §5.1).

@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::authn::access::Access;
 use crate::authn::api_key::Key;
 use crate::authn::session_token::SessionTokens;
 use crate::authn::sessions::NewSession;
@@ -130,18 +131,21 @@ impl Tokens {
 
     pub(super) fn show_session(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
         if let Some(access) = &call.proven.access {
-            let claims = &access.token.claims;
-            return Ok(self.json(
-                StatusCode::OK,
-                &json!({
-                    "subject": claims.subject,
-                    "sessionId": claims.id.session(),
-                    "scopes": claims.scopes.iter().collect::<Vec<_>>(),
-                    "createdAt": claims.issued_at.seconds(),
-                    "expiresAt": claims.expires_at.seconds(),
-                    "maxExpiresAt": access.standing.expires_at().seconds(),
-                }),
-            ));
+            let identity = access.identity();
+            let mut shown = json!({
+                "subject": &*identity.subject,
+                "scopes": identity.scopes.iter().collect::<Vec<_>>(),
+                "expiresAt": access.expires_at().seconds(),
+            });
+            match access {
+                Access::Own { token, standing } => {
+                    shown["sessionId"] = token.claims.id.session().into();
+                    shown["createdAt"] = token.claims.issued_at.seconds().into();
+                    shown["maxExpiresAt"] = standing.expires_at().seconds().into();
+                }
+                Access::Trusted(token) => shown["issuer"] = token.issuer.name().into(),
+            }
+            return Ok(self.json(StatusCode::OK, &shown));
         }
         let Some(session) = &call.proven.session else {
             return Err(Reject::TokenInvalid.into());

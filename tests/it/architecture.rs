@@ -14,16 +14,18 @@ fn allowed(room: &str) -> BTreeSet<&'static str> {
         "rules" | "lib" => BTreeSet::new(),
         "platform" => BTreeSet::from(["rules"]),
         "telemetry" | "answer" => BTreeSet::from(["rules", "platform"]),
-        "store" | "limits" | "upstream" | "listener" => with_leaves(&[]),
+        "store" | "limits" | "upstream" | "listener" | "fetch" => with_leaves(&[]),
         "cache" => with_leaves(&["store"]),
-        "authn" => with_leaves(&["cache", "limits", "store"]),
+        "authn" => with_leaves(&["cache", "fetch", "limits", "store"]),
         "tokens" => with_leaves(&["authn"]),
         "gateway" => with_leaves(&["authn", "tokens", "upstream", "limits", "cache"]),
         "config" => with_leaves(&[
-            "authn", "cache", "gateway", "limits", "listener", "store", "tokens", "upstream",
+            "authn", "cache", "fetch", "gateway", "limits", "listener", "store", "tokens",
+            "upstream",
         ]),
         "app" => with_leaves(&[
-            "authn", "cache", "config", "gateway", "limits", "listener", "store", "upstream",
+            "authn", "cache", "config", "fetch", "gateway", "limits", "listener", "store",
+            "upstream",
         ]),
         "cli" => with_leaves(&[
             "app", "authn", "cache", "config", "gateway", "limits", "listener", "store", "upstream",

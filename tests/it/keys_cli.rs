@@ -97,6 +97,7 @@ impl Shell {
             session_lifetime: Lifetime::default(),
             access_token: None,
             signing_keys: None,
+            trusted: Vec::new(),
         };
         let platform = Platform {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,

@@ -15,6 +15,7 @@ mod cors;
 mod crash;
 mod drain;
 mod http2;
+mod issuers;
 mod keys_cli;
 mod limits;
 mod proxying;

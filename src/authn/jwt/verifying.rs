@@ -5,6 +5,7 @@ use std::fmt;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use jsonwebtoken::DecodingKey;
 
+use crate::rules::api_key::Digest;
 use crate::rules::jwk::{BadSet, Ignored, PublicKey, read_set};
 use crate::rules::jwt::{
     Algorithm, BadClaim, Expected, ForeignClaims, Header, Malformed, Object, OwnClaims, Parts,
@@ -20,8 +21,13 @@ pub struct VerifyingKey {
     kid: Option<Box<str>>,
     /// `None` for a secret.
     public: Option<PublicKey>,
+    fingerprint: Fingerprint,
     key: DecodingKey,
 }
+
+/// Tells whether two keys are one, whatever sets hold them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(Digest);
 
 /// The keys of one issuer.
 #[derive(Debug, Default)]
@@ -32,6 +38,8 @@ pub struct KeySet {
 /// A token whose signature was verified. What it claims has still to be read and judged.
 #[derive(Clone, Debug)]
 pub struct Verified {
+    /// The key that its signature is of.
+    pub key: Fingerprint,
     header: Header,
     payload: Object,
 }
@@ -89,8 +97,10 @@ impl std::error::Error for ShortSecret {}
 /// decides nothing else (RFC 8725 §3.1). Times and claims are not judged.
 pub fn verify(token: &[u8], keys: &KeySet) -> Result<Verified, Unverified> {
     let parts = split(token)?;
-    keys.named_by(&parts.header)?.check(&parts)?;
+    let key = keys.named_by(&parts.header)?;
+    key.check(&parts)?;
     Ok(Verified {
+        key: key.fingerprint,
         header: parts.header,
         payload: parts.payload,
     })
@@ -114,6 +124,7 @@ impl VerifyingKey {
         Ok(Self {
             algorithm: public.algorithm().into(),
             kid,
+            fingerprint: Fingerprint(Digest::of(public.thumbprint().as_bytes())),
             public: Some(public),
             key,
         })
@@ -127,6 +138,7 @@ impl VerifyingKey {
         Ok(Self {
             algorithm: Algorithm::Hs256,
             kid: None,
+            fingerprint: Fingerprint(Digest::of(secret)),
             public: None,
             key: DecodingKey::from_secret(secret),
         })
@@ -201,6 +213,11 @@ impl KeySet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Whether the key of this fingerprint is among them.
+    pub fn holds(&self, fingerprint: Fingerprint) -> bool {
+        self.keys.iter().any(|key| key.fingerprint == fingerprint)
     }
 
     /// The one key that a token means.

@@ -180,6 +180,29 @@ fn keys_that_cannot_exist_are_warned_of() {
 }
 
 #[test]
+fn other_issuers_tokens_need_neither_store_nor_keys_of_our_own() {
+    let trusted = "[[access_token.trusted]]\nissuer = \"https://id.example.com\"\naudience = [\"api\"]\n\
+                   jwks_url = \"https://id.example.com/jwks\"\n";
+    let route = "[[routes]]\nprefix = \"/\"\nrequire = [\"access_token\"]\n";
+    for store in ["", STORE] {
+        let config = loaded(&format!("{UPSTREAM}{route}{trusted}{store}")).config;
+        assert_eq!(config.authn.trusted.len(), 1);
+        assert!(
+            config.authn.access_token.is_none(),
+            "nothing is issued here"
+        );
+        let own = config.gateway.tokens.routes.iter();
+        let paths: Vec<&str> = own.map(|route| route.pattern.path.text()).collect();
+        assert!(paths.contains(&"/api/v1/auth/session"), "{paths:?}");
+        assert!(!paths.contains(&"/api/v1/auth/refresh"), "{paths:?}");
+        assert_eq!(paths.contains(&"/api/v1/auth/sessions"), !store.is_empty());
+    }
+    let wallet = "[wallet]\ndomains = [\"localhost\"]\n";
+    let config = loaded(&format!("{UPSTREAM}{route}{trusted}{STORE}{wallet}")).config;
+    assert!(config.authn.access_token.is_some());
+}
+
+#[test]
 fn a_page_of_another_site_is_warned_that_the_cookie_never_comes() {
     let said = |origin: &str, same_site: &str| {
         let text = format!(

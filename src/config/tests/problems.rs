@@ -258,6 +258,46 @@ fn each_bad_value_says_what_and_how() {
             "8: wallet: sign-in needs a store; add [store] with path",
         ),
         (
+            "[access_token]\ntrusted = [{ issuer = \"https://a\", audience = [\"api\"] }]",
+            "9: access_token.trusted[0]: it has no keys; name one of jwks_url, jwks_file and secret_file",
+        ),
+        (
+            "[[access_token.trusted]]\naudience = [\"api\"]\njwks_url = \"https://a/k\"",
+            "8: access_token.trusted[0].issuer: missing; write issuer = ",
+        ),
+        (
+            "[[access_token.trusted]]\nissuer = \"https://a\"\naudience = []\njwks_url = \"https://a/k\"",
+            "10: access_token.trusted[0].audience: nobody is named; write it like",
+        ),
+        (
+            "[[access_token.trusted]]\nissuer = \"http://127.0.0.1:8080\"\naudience = [\"api\"]\njwks_url = \"https://a/k\"",
+            "9: access_token.trusted[0].issuer: \"http://127.0.0.1:8080\" is gatelet's own; write the `iss`",
+        ),
+        (
+            "[[access_token.trusted]]\nissuer = \"https://a\"\naudience = [\"api\"]\njwks_url = \"http://a/k\"",
+            "11: access_token.trusted[0].jwks_url: \"http://a/k\": without TLS, whoever is on the way",
+        ),
+        (
+            "[[access_token.trusted]]\nissuer = \"https://a\"\naudience = [\"api\"]\njwks_url = \"https://u:p@a/k\"",
+            "11: access_token.trusted[0].jwks_url: a user or a password has no place in it; write",
+        ),
+        (
+            "[[access_token.trusted]]\nissuer = \"https://a\"\naudience = [\"api\"]\njwks_url = \"https://a/k\"\nalgorithms = [\"HS256\"]",
+            "12: access_token.trusted[0].algorithms: HS256 is for a secret alone; write it like",
+        ),
+        (
+            "[[access_token.trusted]]\nissuer = \"https://a\"\naudience = [\"api\"]\njwks_url = \"https://a/k\"\nalgorithms = [\"none\"]",
+            "12: access_token.trusted[0].algorithms: unknown algorithm \"none\"; write",
+        ),
+        (
+            "[[access_token.trusted]]\nissuer = \"https://a\"\naudience = [\"api\"]\njwks_url = \"https://a/k\"\nsecret_file = \"s\"",
+            "8: access_token.trusted[0]: its keys are named more than once; name one of",
+        ),
+        (
+            "[[access_token.trusted]]\nissuer = \"https://a\"\naudience = [\"api\"]\njwks_file = \"missing.json\"",
+            "11: access_token.trusted[0].jwks_file: missing.json cannot be read: ",
+        ),
+        (
             "[refresh_token.cookie]\nsecure = false",
             "9: refresh_token.cookie.secure: ",
         ),

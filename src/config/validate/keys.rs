@@ -61,6 +61,7 @@ pub(super) fn api_keys(
         session_lifetime: Lifetime::default(),
         access_token: None,
         signing_keys: None,
+        trusted: Vec::new(),
     }
 }
 

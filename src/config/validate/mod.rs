@@ -7,6 +7,7 @@ mod edge;
 mod keys;
 mod routes;
 mod tokens;
+mod trusted;
 mod upstreams;
 
 pub(super) use routes::path_key;
@@ -54,13 +55,13 @@ pub(super) fn validate(
     let store = raw.store.as_ref().map(|store| self::store(store, findings));
     authn.session_lifetime = tokens::session_lifetime(raw, findings);
     (authn.access_token, authn.signing_keys) = tokens::access_token(raw, watch, findings);
+    authn.trusted = trusted::issuers(raw, watch, findings);
     let tokens = tokens::tokens(raw, findings);
     keys::usable(&authn, store.is_some(), &routes, findings);
-    let issues = authn.access_token.is_some();
     tokens::usable(
         &tokens.routes,
         store.is_some(),
-        issues,
+        authn.access_token.is_some() || !authn.trusted.is_empty(),
         &routes,
         matching,
         findings,

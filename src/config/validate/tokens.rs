@@ -24,7 +24,7 @@ use crate::rules::session::Lifetime;
 use crate::rules::siwe;
 use crate::tokens::{Action, Config, OwnRoute, Wallet};
 
-/// The own routes; there are none without a store, since nothing could be issued.
+/// The own routes; without a store, nothing can be issued or ended.
 pub(super) fn tokens(raw: &Raw, findings: &mut Findings) -> Config {
     let prefix = prefix(&raw.auth, findings);
     let session_scopes = scope_set("session_token.scopes", &raw.session_token.scopes, findings);
@@ -49,11 +49,12 @@ pub(super) fn tokens(raw: &Raw, findings: &mut Findings) -> Config {
                 _ => OwnRoute::new(action, &path),
             };
             let is_there = match action {
-                Action::Nonce | Action::SignIn => raw.wallet.is_some(),
+                Action::Nonce | Action::SignIn => raw.wallet.is_some() && raw.store.is_some(),
                 Action::Refresh { .. } | Action::LogOut | Action::Keys => issues(raw),
-                _ => true,
+                Action::ShowSession | Action::Introspect => raw.store.is_some() || trusts(raw),
+                Action::IssueSession | Action::EndSession => raw.store.is_some(),
             };
-            routes.push((key.clone(), route, is_there && raw.store.is_some()));
+            routes.push((key.clone(), route, is_there));
         }
     }
     distinct(&routes, findings);
@@ -117,9 +118,19 @@ pub(super) fn tokens(raw: &Raw, findings: &mut Findings) -> Config {
     }
 }
 
-/// Whether access tokens are issued or taken.
+/// Whether access tokens are issued here.
+///
+/// Without wallets to sign in with they follow from refresh tokens that were taken over. Where other
+/// issuers are named instead, nothing of that is meant.
 fn issues(raw: &Raw) -> bool {
-    raw.wallet.is_some() || raw.access_token.is_some()
+    let issues = raw.wallet.is_some() || (raw.access_token.is_some() && !trusts(raw));
+    issues && raw.store.is_some()
+}
+
+/// Whether other issuers' access tokens are taken.
+fn trusts(raw: &Raw) -> bool {
+    let section = raw.access_token.as_ref();
+    section.is_some_and(|section| !section.trusted.is_empty())
 }
 
 /// How access tokens are issued, and the keys that are named for it.
@@ -132,7 +143,7 @@ pub(super) fn access_token(
     let section = raw.access_token.as_ref().unwrap_or(&default);
     for (key, there) in [
         ("wallet", raw.wallet.is_some()),
-        ("access_token", raw.access_token.is_some()),
+        ("access_token", raw.access_token.is_some() && !trusts(raw)),
     ] {
         if there && raw.store.is_none() {
             let suggestion = "add [store] with path = \"gatelet-data\"";
@@ -178,7 +189,7 @@ pub(super) fn access_token(
             Err(error) => findings.problem(KEY, format!("{path} cannot be read: {error}")),
         }
     }
-    let issued = (issues(raw) && raw.store.is_some()).then_some(config);
+    let issued = issues(raw).then_some(config);
     (issued, Ring::of(&keys).map(Arc::new))
 }
 
@@ -264,26 +275,27 @@ pub(super) fn session_lifetime(raw: &Raw, findings: &mut Findings) -> Lifetime {
 }
 
 /// Whether the routes that require a token can ever be passed, and none hides one of the own.
+///
+/// `access` tells whether there are access tokens, whoever issues them.
 pub(super) fn usable(
     own: &[OwnRoute],
     store: bool,
-    issues: bool,
+    access: bool,
     routes: &[(usize, RouteConfig)],
     matching: MatchOptions,
     findings: &mut Findings,
 ) {
     for (index, route) in routes {
-        if store && !issues && route.policy.listed().contains(Kind::AccessToken) {
+        if store && !access && route.policy.listed().contains(Kind::AccessToken) {
             let key = format!("routes[{index}].require");
-            let suggestion = "add [wallet] with domains = [\"app.example.com\"], or [access_token]";
+            let suggestion =
+                "add [wallet] with domains = [\"app.example.com\"], or [[access_token.trusted]]";
             findings.missing(&key, "access tokens are not configured", suggestion);
         }
-        let tokens = [Kind::SessionToken, Kind::AccessToken];
-        if !store
-            && tokens
-                .iter()
-                .any(|kind| route.policy.listed().contains(*kind))
-        {
+        let listed = route.policy.listed();
+        let kept =
+            listed.contains(Kind::SessionToken) || (listed.contains(Kind::AccessToken) && !access);
+        if !store && kept {
             let key = format!("routes[{index}].require");
             let suggestion = "add [store] with path = \"gatelet-data\"";
             findings.missing(&key, "tokens need a store to be kept in", suggestion);

@@ -11,8 +11,8 @@ use prometheus::{Registry, TextEncoder};
 use super::cells::{Histogram, Tally};
 use super::families::{counter, counters, family, gauge, histogram, seconds, whole};
 use super::labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, Refresh, Reload, SessionTouch, SignIn,
-    StatusClass, StoreOperation,
+    Cache, CacheResult, ConnectionError, IssuerFetch, Listener, Outcome, Refresh, Reload,
+    SessionTouch, SignIn, StatusClass, StoreOperation,
 };
 use super::series::NO_STORE;
 use super::{Metrics, Series};
@@ -260,8 +260,9 @@ impl Sums {
         ]
     }
 
-    fn process(&self) -> [MetricFamily; 3] {
+    fn process(&self) -> [MetricFamily; 4] {
         let reloads = Tally::sum([&self.0.reloads].into_iter());
+        let fetches = Tally::sum([&self.0.issuer_fetches].into_iter());
         let dropped = self.0.log_lines_dropped.load(Ordering::Relaxed);
         [
             family(
@@ -271,6 +272,18 @@ impl Sums {
                 counters(
                     "outcome",
                     Reload::ALL.map(Reload::name).into_iter().zip(reloads),
+                ),
+            ),
+            family(
+                "gatelet_issuer_fetches_total",
+                "Fetches of the keys that trusted issuers publish, by what became of them.",
+                MetricType::COUNTER,
+                counters(
+                    "outcome",
+                    IssuerFetch::ALL
+                        .map(IssuerFetch::name)
+                        .into_iter()
+                        .zip(fetches),
                 ),
             ),
             family(
@@ -373,6 +386,7 @@ mod tests {
                 "gatelet_decisions_total",
                 "gatelet_event_lag_seconds",
                 "gatelet_faults_total",
+                "gatelet_issuer_fetches_total",
                 "gatelet_log_lines_dropped_total",
                 "gatelet_overhead_seconds",
                 "gatelet_refreshes_total",

@@ -132,6 +132,16 @@ label! {
 }
 
 label! {
+    /// What became of fetching the keys that a trusted issuer publishes.
+    IssuerFetch {
+        /// They are at hand.
+        Succeeded = "succeeded",
+        /// They are not; what was fetched before is used meanwhile.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// What the store is asked for.
     StoreOperation {
         /// A record with its version.

@@ -21,8 +21,8 @@ use prometheus::Registry;
 
 use cells::{Tally, nanoseconds};
 pub use labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, Refresh, Reload, SessionTouch, SignIn,
-    StatusClass, StoreOperation,
+    Cache, CacheResult, ConnectionError, IssuerFetch, Listener, Outcome, Refresh, Reload,
+    SessionTouch, SignIn, StatusClass, StoreOperation,
 };
 pub use series::{RouteSeries, RouteShard, UpstreamSeries, UpstreamShard, WorkerShard};
 use series::{Shards, StoreSeries};
@@ -52,6 +52,7 @@ struct Series {
     upstreams: Mutex<BTreeMap<Box<str>, Arc<UpstreamSeries>>>,
     store: StoreSeries,
     reloads: Tally<{ Reload::ALL.len() }>,
+    issuer_fetches: Tally<{ IssuerFetch::ALL.len() }>,
     log_lines_dropped: AtomicU64,
     session_touches_written: AtomicU64,
 }
@@ -69,6 +70,7 @@ impl Metrics {
             upstreams: Mutex::default(),
             store: StoreSeries::new(),
             reloads: Tally::default(),
+            issuer_fetches: Tally::default(),
             log_lines_dropped: AtomicU64::new(0),
             session_touches_written: AtomicU64::new(0),
         });
@@ -146,6 +148,11 @@ impl Metrics {
     /// Counts a changed configuration.
     pub fn reload(&self, outcome: Reload) {
         self.series.reloads.add(outcome as usize);
+    }
+
+    /// Counts a fetch of a trusted issuer's keys.
+    pub fn issuer_fetch(&self, outcome: IssuerFetch) {
+        self.series.issuer_fetches.add(outcome as usize);
     }
 
     /// Counts sessions whose prolongation was written to the store.
@@ -289,6 +296,7 @@ mod tests {
         metrics.store_error();
         metrics.event_lag(Duration::from_millis(250));
         metrics.reload(Reload::Rejected);
+        metrics.issuer_fetch(IssuerFetch::Failed);
         metrics.log_lines_dropped(3);
         metrics.unmatched().shard(0).decision(Outcome::Deny);
         for (series, expected) in [
@@ -315,6 +323,7 @@ mod tests {
             ("gatelet_store_errors_total", 1.0),
             ("gatelet_event_lag_seconds", 0.25),
             (r#"gatelet_config_reloads_total{outcome="rejected"}"#, 1.0),
+            (r#"gatelet_issuer_fetches_total{outcome="failed"}"#, 1.0),
             ("gatelet_log_lines_dropped_total", 3.0),
             (
                 r#"gatelet_decisions_total{route="none",outcome="deny"}"#,
