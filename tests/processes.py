@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -20,6 +21,13 @@ def eventually(what, condition, bound=BOUND):
             return found
         assert time.monotonic() < deadline, f"not within {bound} s: {what}"
         time.sleep(0.02)
+
+
+def free_address():
+    """An address to listen on that has to be known before whoever listens there starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 class Process:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from caller import PORTFOLIO, Answer, Caller
-from processes import BOUND
+from processes import BOUND, free_address
 
 SCRIPTS = Path(__file__).resolve().parent / "clients"
 
@@ -55,13 +54,6 @@ statement = "Sign in to your portfolio."
 kind = "embedded"
 path = "{folder}/store"
 """
-
-
-def free_address():
-    """An address to listen on that has to be known before: it stands in what wallets sign."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 class Portfolio:
