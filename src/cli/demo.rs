@@ -2,9 +2,11 @@
 //!
 //! Runs the real program from a configuration file like any other, so that the commands it prints
 //! are those that a reader will use. Needs no network and leaves nothing behind. What the sample
-//! API answers and what is printed live below; nothing here is on the path of a real request.
+//! API answers, its page and what is printed live below; nothing here is on the path of a real
+//! request.
 
 mod folder;
+mod page;
 mod sample_api;
 mod wallet;
 mod welcome;
@@ -30,6 +32,7 @@ use crate::telemetry::log;
 
 use super::{DONE, failed};
 use folder::ThrowAway;
+use page::Page;
 use sample_api::SampleApi;
 use wallet::Wallet;
 use welcome::Welcome;
@@ -75,7 +78,6 @@ async fn show(folder: &ThrowAway, platform: &Platform) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let api = SampleApi::bind().await?;
     let address = api.address();
-    tokio::spawn(api.serve());
 
     let (proxy, telemetry) = (free(PROXY)?, free(TELEMETRY)?);
     let file = folder.path().join("config.toml");
@@ -84,6 +86,7 @@ async fn show(folder: &ThrowAway, platform: &Platform) -> Result<(), Failure> {
     // The environment is left out: what it says is meant for the reader's own sidecar.
     let config = config::load(&file, &Overrides::default())?.config;
     let key = mint(&config, platform).await?;
+    tokio::spawn(api.serve(Page::new(&key.secret)));
 
     let wallet = Wallet::create(&*platform.entropy)?;
 
@@ -113,17 +116,18 @@ async fn show(folder: &ThrowAway, platform: &Platform) -> Result<(), Failure> {
     Ok(printed?)
 }
 
-/// `wanted` if it can be bound now; else the same address with any port.
+/// `wanted` if it can be bound now; else the same address with a port that can.
 ///
-/// Who takes the port in between makes the start fail, which says so.
+/// The port has to be known before the start: wallets sign for it. Who takes it in between makes the
+/// start fail, which says so.
 fn free(wanted: SocketAddr) -> io::Result<SocketAddr> {
     match TcpListener::bind(wanted) {
-        Ok(_) => Ok(wanted),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Ok(SocketAddr::new(wanted.ip(), 0))
+            TcpListener::bind((wanted.ip(), 0))
         }
-        Err(error) => Err(error),
-    }
+        bound => bound,
+    }?
+    .local_addr()
 }
 
 /// Makes the one key that the demo has.
@@ -176,6 +180,7 @@ fn configuration(
 ) -> String {
     // What JSON escapes, and how, a TOML basic string does as well.
     let store = serde_json::Value::from(store.to_string_lossy());
+    let port = proxy.port();
     format!(
         r#"# Written by `gatelet demo`, and gone with it.
 
@@ -186,6 +191,19 @@ telemetry = "{telemetry}"
 [[upstreams]]
 name = "portfolio"
 url  = "http://{api}"
+
+# What the browser loads before it knows who is there.
+[[routes]]
+name    = "page"
+path    = "/"
+methods = ["GET"]
+require = "nothing"
+
+[[routes]]
+name    = "page-files"
+prefix  = "/page"
+methods = ["GET"]
+require = "nothing"
 
 [[routes]]
 name    = "health"
@@ -203,12 +221,16 @@ name    = "api"
 prefix  = "/api/v1"
 require = ["api_key"]
 
+# The page is opened under either name.
 [wallet]
-domains = ["localhost"]
-chains  = [1, 42161]
+domains   = ["{proxy}", "localhost:{port}"]
+chains    = [1, 42161]
+statement = "Sign in to the gatelet demo."
 
+# A short life, so that its end can be watched; the default is 15m.
 [access_token]
-issuer = "http://localhost"
+issuer = "http://{proxy}"
+ttl    = "60s"
 scopes = ["portfolio:read"]
 
 [store]

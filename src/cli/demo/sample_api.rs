@@ -1,11 +1,14 @@
-//! The sample portfolio API that the demo guards: three answers and no idea of authentication.
+//! The sample portfolio API that the demo guards: three answers, a page, and no idea of
+//! authentication.
 //!
 //! It believes the `x-auth-` headers, as an API behind gatelet may, because it listens on loopback
 //! alone.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +20,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
+
+use super::page::Page;
 
 /// The API, bound and not yet serving.
 #[derive(Debug)]
@@ -38,8 +43,9 @@ impl SampleApi {
         self.address
     }
 
-    /// Serves until the future is dropped; connections end with the runtime.
-    pub(super) async fn serve(self) -> Infallible {
+    /// Serves, with this page, until the future is dropped; connections end with the runtime.
+    pub(super) async fn serve(self, page: Page) -> Infallible {
+        let page = Arc::new(page);
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
                 // A connection that vanished concerns nobody else; for want of descriptors, asking
@@ -47,9 +53,10 @@ impl SampleApi {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
+            let page = Arc::clone(&page);
             let connection = http1::Builder::new().serve_connection(
                 TokioIo::new(stream),
-                service_fn(async |request| Ok::<_, Infallible>(answer(&request))),
+                service_fn(move |request| ready(Ok::<_, Infallible>(answer(&page, &request)))),
             );
             tokio::spawn(async move {
                 // What breaks here was broken by a caller that left; the demo has no log for it.
@@ -60,12 +67,14 @@ impl SampleApi {
 }
 
 /// Answers one request from what it says.
-fn answer<B>(request: &Request<B>) -> Response<Full<Bytes>> {
+fn answer<B>(page: &Page, request: &Request<B>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    if !matches!(
+    let file = page.find(path);
+    let is_there = matches!(
         path,
         "/api/v1/health" | "/api/v1/portfolio" | "/api/v1/whoami"
-    ) {
+    );
+    if file.is_none() && !is_there {
         return reply(StatusCode::NOT_FOUND, &json!({"error": "no such page"}));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -77,6 +86,9 @@ fn answer<B>(request: &Request<B>) -> Response<Full<Bytes>> {
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
+    }
+    if let Some(file) = file {
+        return file;
     }
     match path {
         "/api/v1/health" => reply(StatusCode::OK, &json!({"status": "ok"})),
@@ -153,7 +165,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = answer(&request.body(()).unwrap());
+        let response = answer(&Page::new("gk_1"), &request.body(()).unwrap());
         let status = response.status();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -210,10 +222,10 @@ mod tests {
 
     #[test]
     fn refuses_other_pages_and_methods() {
-        assert_eq!(ask(Method::GET, "/", &[]).0, StatusCode::NOT_FOUND);
-        assert_eq!(
-            ask(Method::POST, "/api/v1/health", &[]).0,
-            StatusCode::METHOD_NOT_ALLOWED
-        );
+        assert_eq!(ask(Method::GET, "/nowhere", &[]).0, StatusCode::NOT_FOUND);
+        for path in ["/", "/page/app.js", "/api/v1/health"] {
+            let (status, _) = ask(Method::POST, path, &[]);
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Wallet(SigningKey);
 pub(super) struct SignedIn {
     /// The account, as EIP-55 writes it.
     pub(super) subject: String,
-    /// For 15 minutes.
+    /// For a minute.
     pub(super) access_token: String,
     /// For the next access token.
     pub(super) refresh_token: String,

@@ -62,10 +62,11 @@ impl fmt::Display for Welcome<'_> {
             f,
             "
 gatelet listens on http://{proxy}, before a sample portfolio API on http://{api}.
-{taken}Paste these into another terminal.
+{taken}Open http://{proxy}/ in a browser: sign in there, and watch what becomes of the tokens.
+Or paste these into another terminal.
 
 A portfolio needs an API key and an access token. The demo's own wallet has just signed in,
-as {subject}: 200.
+as {subject}: 200 for a minute, which is how long access tokens live here, and then 401.
 
   curl -i -H 'x-api-key: {key}' -H 'authorization: Bearer {access_token}' {portfolio}
 
@@ -74,7 +75,7 @@ Without one of them, 401:
   curl -i {portfolio}
   curl -i -H 'x-api-key: {key}' {portfolio}
 
-The access token lives 15 minutes. This fetches the next, and the refresh token after this one:
+This fetches the next access token, and the refresh token after this one:
 
   curl -X POST -H 'content-type: application/json' -d '{{\"refreshToken\":\"{refresh_token}\"}}' http://{proxy}/api/v1/auth/refresh
 
