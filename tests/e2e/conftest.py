@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from browser import Browser
 from caller import PORTFOLIO, Answer, Caller
 from processes import BOUND, free_address
 
@@ -131,6 +132,14 @@ def revived(printed):
     if isinstance(printed, dict):
         return {name: revived(each) for name, each in printed.items()}
     return printed
+
+
+@pytest.fixture
+def browser(tool):
+    """A browser that knows nothing yet."""
+    running = Browser(tool("chromium"))
+    yield running
+    running.stop()
 
 
 class Account:
