@@ -97,7 +97,8 @@ pub(super) fn detail(refusal: &Refusal) -> Detail {
                 "The session has expired; ask the server that issued it for a new one.".into()
             }
             Reject::SessionRevoked => {
-                "The session was ended; ask the server that issued it for a new one.".into()
+                "The session was ended; sign in again, or ask the server that issued it for a new one."
+                    .into()
             }
             Reject::TokenExpired => "The access token has expired; refresh it.".into(),
             Reject::MessageInvalid(reason) => {

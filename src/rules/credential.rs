@@ -69,9 +69,10 @@ impl Kinds {
         Self(self.0 & other.0)
     }
 
-    /// Whether every kind of `other` is in this set.
-    pub const fn is_superset(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
+    /// The kinds that this set holds and `other` lacks.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// The kinds, in reporting order.

@@ -2,7 +2,7 @@
 //!
 //! Both are closed sets. How they look as HTTP, problem+json or gRPC is decided in `answer`.
 
-use crate::rules::credential::Kind;
+use crate::rules::credential::{Kind, Kinds};
 
 /// A deliberate no. The request was understood and judged; its sender has to change something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,13 +66,23 @@ pub enum Reject {
     },
 }
 
-/// Which credentials would have satisfied the route, for the challenge of a 401.
+/// Which credentials would satisfy the route, for the challenge of a 401.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// An API key would do.
     pub api_key: bool,
     /// A session or access token would do.
     pub token: bool,
+}
+
+impl Wanted {
+    /// Credentials of these kinds.
+    pub fn of(kinds: Kinds) -> Self {
+        Self {
+            api_key: kinds.contains(Kind::ApiKey),
+            token: kinds.contains(Kind::SessionToken) || kinds.contains(Kind::AccessToken),
+        }
+    }
 }
 
 /// A breakage. It is 5xx, never 401, and never lets anyone in.

@@ -30,23 +30,21 @@ impl Policy {
 
     /// Which credentials would have done, for a challenge.
     pub fn wanted(&self) -> Wanted {
-        let listed = self.listed();
-        Wanted {
-            api_key: listed.contains(Kind::ApiKey),
-            token: listed.contains(Kind::SessionToken) || listed.contains(Kind::AccessToken),
-        }
+        Wanted::of(self.listed())
     }
 
     /// Says no if a kind that must be shown was not among `shown`.
     ///
     /// Comes before any credential is looked up: a request that cannot pass costs no look-up.
     pub fn presence(&self, shown: Kinds) -> Result<(), Reject> {
-        let missing = !shown.is_superset(self.all)
-            || (!self.any.is_empty() && shown.intersection(self.any).is_empty());
-        if missing {
-            return Err(Reject::CredentialMissing(self.wanted()));
+        let any_shown = !shown.intersection(self.any).is_empty();
+        let any_missing = if any_shown { Kinds::NONE } else { self.any };
+        let missing = self.all.without(shown).union(any_missing);
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(Reject::CredentialMissing(Wanted::of(missing)))
         }
-        Ok(())
     }
 
     /// Admits a caller that proved `proven` and whose credentials carry these scopes.

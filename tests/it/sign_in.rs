@@ -203,6 +203,35 @@ fn a_wallet_signs_in_and_reads_its_portfolio() {
 }
 
 #[test]
+fn a_401_names_what_is_missing_beside_what_was_shown() {
+    let site = Site::open();
+    let signed_in = site.sign_in(&Wallet::numbered(1), "body");
+    let bearer = format!("Bearer {}", text(&signed_in, "accessToken"));
+    for (shown, challenges, detail) in [
+        (
+            ("x-api-key", &*site.key),
+            &[r#"Bearer realm="gatelet""#][..],
+            "This route needs a bearer token; send one with the request.",
+        ),
+        (
+            ("authorization", &*bearer),
+            &[r#"Bearer realm="gatelet""#, r#"ApiKey realm="gatelet""#],
+            "This route needs an API key; send one with the request.",
+        ),
+    ] {
+        let answer = site.world.get("/api/v1/portfolio", &[shown]);
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (401, "credential_missing")
+        );
+        assert_eq!(answer.headers.all("www-authenticate"), challenges);
+        assert_eq!(answer.json()["detail"], detail);
+    }
+    site.upstream
+        .assert_untouched("half of what is needed is not enough");
+}
+
+#[test]
 fn the_nonce_form_signs_the_message_that_came_with_it() {
     let site = Site::open();
     let wallet = Wallet::numbered(2);

@@ -167,7 +167,7 @@ fn is_stricter(strict: &Policy, weak: &Policy) -> bool {
         let passes_weak = weak.presence(held).is_ok();
         let passes_strict = || {
             sets().any(|shown| {
-                held.is_superset(shown)
+                shown.without(held).is_empty()
                     && strict.presence(shown).is_ok()
                     && shown.iter().all(|kind| has_scopes(kind, strict, weak))
             })
