@@ -1,146 +1,14 @@
 //! Sign-in with a wallet, access tokens, refresh and logout.
 
+pub(crate) mod site;
+
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Response, Upstream, Wallet, World, eventually, request, sha256_hex};
-
-const ROUTES: &str = r#"
-[[routes]]
-name = "portfolio"
-path = "/api/v1/portfolio"
-methods = ["GET"]
-require = ["api_key", "access_token"]
-scopes = { access_token = ["portfolio:read"] }
-
-[[routes]]
-name = "token"
-prefix = "/token"
-require = ["access_token"]
-
-[[routes]]
-name = "keys"
-prefix = "/keys"
-require = ["api_key"]
-
-[[routes]]
-name = "open"
-prefix = "/open"
-require = "nothing"
-
-[auth]
-csrf_origins = ["https://app.example.com"]
-
-[access_token]
-scopes = ["portfolio:read", "portfolio:write"]
-"#;
-
-const REST: &str = r#"
-[wallet]
-domains = ["app.example.com", "localhost:3000"]
-chains = [42161, 1]
-statement = "Sign in to your portfolio."
-
-[store]
-kind = "embedded"
-path = "{folder}/data"
-"#;
-
-const AUTH: &str = "/api/v1/auth";
-
-struct Site {
-    upstream: Upstream,
-    world: World,
-    key: String,
-}
-
-impl Site {
-    fn open() -> Self {
-        Self::with("")
-    }
-
-    /// `more` stands at the end of `[access_token]`, with whole sections behind it.
-    fn with(more: &str) -> Self {
-        let upstream = Upstream::echo();
-        let world = World::start(&upstream, &format!("{ROUTES}{more}{REST}"));
-        let (_, key) = world.create_key("web", &["--owner", "acme"]);
-        world.within_a_second("/keys", &key, 200);
-        upstream.take();
-        Self {
-            upstream,
-            world,
-            key,
-        }
-    }
-
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
-        use std::fmt::Write;
-
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let mut head = format!("POST {AUTH}{path} HTTP/1.1\r\nhost: api.test\r\n");
-        for (name, value) in headers {
-            write!(head, "{name}: {value}\r\n").unwrap();
-        }
-        let length = body.len();
-        self.world.send(format!(
-            "{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        ))
-    }
-
-    fn with_key(&self, path: &str, body: &Value) -> Response {
-        self.post(path, &[("x-api-key", &self.key)], body)
-    }
-
-    fn nonce(&self, wallet: &Wallet) -> Value {
-        let answer = self.with_key("/nonce", &json!({"address": wallet.address()}));
-        assert_eq!(answer.status, 201, "{}", answer.text());
-        answer.json()
-    }
-
-    fn sign_in(&self, wallet: &Wallet, mode: &str) -> Response {
-        let message = self.nonce(wallet)["message"].as_str().unwrap().to_owned();
-        let signature = wallet.sign(&message);
-        let answer = self.with_key(
-            "/verify",
-            &json!({"message": message, "signature": signature, "mode": mode}),
-        );
-        assert_eq!(answer.status, 201, "{}", answer.text());
-        answer
-    }
-
-    fn portfolio(&self, token: &str) -> Response {
-        let bearer = format!("Bearer {token}");
-        let headers = [("x-api-key", &*self.key), ("authorization", &bearer)];
-        self.world
-            .get("/api/v1/portfolio?network=arbitrum", &headers)
-    }
-
-    fn refresh(&self, token: &str) -> Response {
-        self.post("/refresh", &[], &json!({"refreshToken": token}))
-    }
-}
-
-fn text(answer: &Response, member: &str) -> String {
-    answer.json()[member].as_str().unwrap().to_owned()
-}
-
-/// The value of the refresh cookie that an answer sets.
-fn cookie(answer: &Response) -> String {
-    let set = answer.headers.one("set-cookie").unwrap();
-    let (pair, rest) = set.split_once(';').unwrap();
-    assert!(
-        rest.contains("HttpOnly") && rest.contains("Secure"),
-        "{set}"
-    );
-    assert!(rest.contains("SameSite=Strict") && rest.contains("Path=/"));
-    pair.strip_prefix("__Host-refresh=").unwrap().to_owned()
-}
+use crate::harness::{Upstream, Wallet, World, eventually, request, sha256_hex};
+use site::{AUTH, REST, ROUTES, Site, cookie, text};
 
 #[test]
 fn a_wallet_signs_in_and_reads_its_portfolio() {
@@ -614,7 +482,7 @@ fn who_merely_knows_a_sessions_id_ends_nothing() {
 }
 
 /// The CRC-32 that minted secrets end with, in base62.
-fn checksum(text: &str) -> String {
+pub(crate) fn checksum(text: &str) -> String {
     const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut number = crc32fast::hash(text.as_bytes());
     let mut digits = [0; 6];

@@ -4,6 +4,7 @@
 //! Nothing here judges. Every wait has a bound; nothing sleeps for luck.
 
 mod client;
+mod clock;
 mod h2;
 mod process;
 mod random;
@@ -14,6 +15,7 @@ mod wire;
 mod world;
 
 pub(crate) use client::{Client, Response, request};
+pub(crate) use clock::HandClock;
 pub(crate) use h2::{Frames, H2, RawAnswer, empty, with_trailers};
 pub(crate) use random::Random;
 pub(crate) use upstream::{Exchange, Received, Upstream};

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,7 +26,7 @@ pub(crate) const NARROW_KEY: &str = "imported-key-without-any-scope-0002";
 pub(crate) struct World {
     // Before the folder: the process is gone when the folder is removed.
     process: Process,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     proxy: SocketAddr,
     telemetry: SocketAddr,
 }
@@ -51,7 +52,18 @@ impl World {
         let (process, proxy, telemetry) = run(folder.path());
         Self {
             process,
-            folder,
+            folder: Arc::new(folder),
+            proxy,
+            telemetry,
+        }
+    }
+
+    /// Runs another gatelet on the same configuration, and so on the same store.
+    pub(crate) fn another(&self) -> Self {
+        let (process, proxy, telemetry) = run(self.folder());
+        Self {
+            process,
+            folder: Arc::clone(&self.folder),
             proxy,
             telemetry,
         }
