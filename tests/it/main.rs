@@ -19,6 +19,7 @@ mod issuers;
 mod keys_cli;
 mod limits;
 mod proxying;
+mod refresh;
 mod reload;
 mod revocation;
 mod sessions;
