@@ -213,6 +213,38 @@ fn a_forgotten_token_revokes_but_a_strangers_does_not() {
     }
 }
 
+/// Owner and thief show the very same bytes. Whoever of them comes second, within grace or beyond it,
+/// after the first has used what it got or not, the family ends as soon as the two can be told apart.
+#[test]
+fn a_stolen_token_ends_its_family_whoever_comes_second() {
+    for (later, used) in [(1, false), (1, true), (2, false), (2, true), (50, true)] {
+        let case = format!("{later} s later, used: {used}");
+        let (zero, stolen) = begun();
+        let (mut family, of_first) = rotated_at(&zero, &stolen, at(10));
+        if used {
+            family = note_presented(&family, 1).unwrap();
+        }
+        let met = outcome(&family, &stolen, at(10 + later));
+        if later >= 2 && used {
+            assert_eq!(met, "reused", "{case}");
+            continue;
+        }
+        // Nobody can tell: it may be a second tab, or an answer that was lost. Both have the same
+        // token now, and the next rotation leaves one of them behind.
+        assert_eq!(met, again(&of_first), "{case}");
+        let (family, of_next) = rotated_at(&family, &of_first, at(70));
+        for (now, expected) in [(71, again(&of_next)), (72, again(&of_next))] {
+            assert_eq!(outcome(&family, &of_first, at(now)), expected, "{case}");
+        }
+        let used = note_presented(&family, 2).unwrap();
+        assert_eq!(outcome(&used, &of_first, at(72)), "reused", "{case}");
+        let (further, _) = rotated_at(&family, &of_next, at(80));
+        for behind in [&of_first, &stolen] {
+            assert_eq!(outcome(&further, behind, at(82)), "reused", "{case}");
+        }
+    }
+}
+
 #[test]
 fn a_family_that_ended_answers_nothing() {
     let (zero, first) = begun();

@@ -133,6 +133,21 @@ fn nor_do_a_thief_and_two_tabs() {
     assert_explored(scenario, 8_000, [1, 1, 1, 1]);
 }
 
+/// All at once: two tabs, a thief who copies the token of either whenever he likes, an answer that
+/// is lost, and a process that crashes before its swap or after it.
+#[test]
+fn nor_do_they_where_an_answer_is_lost() {
+    let scenario = Scenario {
+        tabs: 2,
+        thief: true,
+        requests: 1,
+        losses: 2,
+        ticks: 4,
+        ..QUIET
+    };
+    assert_explored(scenario, 28_000, [1, 1, 1, 1]);
+}
+
 #[test]
 fn nothing_is_answered_past_the_cap() {
     let scenario = Scenario {
