@@ -250,15 +250,20 @@ impl Sessions {
     ) -> Result<Option<usize>, SessionsError> {
         let mut writes = Vec::with_capacity(slides.len());
         for (digest, expires_at) in slides {
-            let Some((version, record)) = self.load(digest).await? else {
+            let key = record_key(digest);
+            let Some(loaded) = self.store.load(&key).await? else {
                 continue;
             };
+            // One that cannot be read keeps none of the others, and is not tried for ever.
+            let record = match decode(RECORDS, &loaded) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::warn!(%error, "a session that was used could not be prolonged in the store");
+                    continue;
+                }
+            };
             if let Some(slid) = record.slid_to(*expires_at) {
-                writes.push(write(
-                    record_key(digest),
-                    Some(version),
-                    Some(encode(&slid)),
-                ));
+                writes.push(write(key, Some(loaded.version), Some(encode(&slid))));
             }
         }
         let count = writes.len();

@@ -24,6 +24,7 @@ mod reload;
 mod revocation;
 mod sessions;
 mod sign_in;
+mod sliding;
 mod soak;
 mod store;
 mod strangers;
