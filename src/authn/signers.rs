@@ -31,6 +31,9 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The longest that an access token may live, whatever the configuration has ever said.
 pub const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a key of another algorithm is left alone that another replica may have made.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
 /// How stored keys follow one another.
 const PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -152,9 +155,11 @@ impl StoredKeys {
     /// From now on keys are wanted that sign with `algorithm`, or none; they are in force once this
     /// returns.
     pub async fn want(&self, algorithm: Option<SigningAlgorithm>) -> Result<(), RingError> {
-        self.wanted.store(algorithm.map(Arc::new));
+        let before = self.wanted.swap(algorithm.map(Arc::new));
+        let is_news = before.as_deref() != algorithm.as_ref();
+        let patience = if is_news { Duration::ZERO } else { PATIENCE };
         match algorithm {
-            Some(algorithm) => self.refresh(algorithm).await,
+            Some(algorithm) => self.refresh(algorithm, patience).await,
             None => Ok(()),
         }
     }
@@ -166,14 +171,18 @@ impl StoredKeys {
             let Some(algorithm) = self.wanted.load_full() else {
                 continue;
             };
-            if let Err(error) = self.refresh(*algorithm).await {
+            if let Err(error) = self.refresh(*algorithm, PATIENCE).await {
                 tracing::warn!(%error, "the signing keys could not be looked at");
             }
         }
     }
 
     /// Looks at the stored keys, makes and forgets what the plan says, and puts them in force.
-    async fn refresh(&self, algorithm: SigningAlgorithm) -> Result<(), RingError> {
+    async fn refresh(
+        &self,
+        algorithm: SigningAlgorithm,
+        patience: Duration,
+    ) -> Result<(), RingError> {
         for _ in 0..TRIES {
             let loaded = self.store.load(RECORD).await?;
             let version = loaded.as_ref().map(|loaded| loaded.version);
@@ -185,6 +194,7 @@ impl StoredKeys {
             let now = self.platform.clock.now();
             let schedule = Schedule {
                 algorithm,
+                patience,
                 period: PERIOD,
                 lead: LEAD,
                 lifetime: LONGEST_LIFETIME,

@@ -27,6 +27,10 @@ pub struct Record {
 pub struct Schedule {
     /// What the next key shall sign with.
     pub algorithm: SigningAlgorithm,
+    /// For how long a key that signs with something else is left alone after it was made. Nothing
+    /// where the algorithm has just been asked for; longer where it was before: what is there then
+    /// was made by a replica that is told otherwise, and they would make keys in turns.
+    pub patience: Duration,
     /// For how long a key signs.
     pub period: Duration,
     /// How long it may take until everyone has heard of a change: replicas of the store, and
@@ -104,7 +108,9 @@ fn next(latest: Option<&Record>, schedule: &Schedule, now: Timestamp) -> Option<
     let due = latest.signs_from.plus(schedule.period.max(schedule.lead));
     if due <= soonest {
         Some(soonest)
-    } else if latest.algorithm != schedule.algorithm {
+    } else if latest.algorithm != schedule.algorithm
+        && now.since(latest.created_at) >= schedule.patience
+    {
         Some(soonest.max(latest.signs_from.plus(Duration::from_secs(1))))
     } else {
         None

@@ -9,6 +9,7 @@ const DAY: u64 = 24 * 60 * MINUTE;
 
 const SCHEDULE: Schedule = Schedule {
     algorithm: SigningAlgorithm::Es256,
+    patience: Duration::ZERO,
     period: Duration::from_secs(30 * DAY),
     lead: Duration::from_secs(10 * MINUTE),
     lifetime: Duration::from_secs(60 * MINUTE),
@@ -133,6 +134,43 @@ fn a_new_algorithm_asks_for_a_new_key() {
     }
 }
 
+/// Two replicas are told to sign with different algorithms, and look every minute.
+#[test]
+fn replicas_that_disagree_about_the_algorithm_make_a_key_a_day() {
+    let mut keys = Vec::new();
+    let told = [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa];
+    let look = |keys: &mut Vec<Record>, algorithm, patience, now| {
+        let schedule = Schedule {
+            algorithm,
+            patience: Duration::from_secs(patience),
+            ..SCHEDULE
+        };
+        let plan = plan(keys, &schedule, at(now));
+        let forget: Vec<Record> = plan.forget.into_iter().cloned().collect();
+        let make = plan.make;
+        keys.retain(|key| !forget.contains(key));
+        if let Some(signs_from) = make {
+            keys.push(Record {
+                algorithm,
+                ..record(&now.to_string(), now, signs_from.seconds())
+            });
+        }
+        make.is_some()
+    };
+    // Each begins with what it is told.
+    assert!(look(&mut keys, told[0], 0, 0));
+    assert!(look(&mut keys, told[1], 0, 1));
+    assert!(!look(&mut keys, told[0], DAY, 2));
+    let mut made = 0;
+    for minute in 1..7 * 24 * 60 {
+        for algorithm in told {
+            made += usize::from(look(&mut keys, algorithm, DAY, minute * MINUTE));
+        }
+    }
+    assert!((1..=7).contains(&made), "{made} in a week");
+    assert!(keys.len() <= 3, "{} are published", keys.len());
+}
+
 /// What happens in one step of the simulation.
 #[derive(Clone, Debug)]
 struct Step {
@@ -142,6 +180,7 @@ struct Step {
     /// How long the token lives, in thousandths of the longest lifetime.
     lives: u64,
     algorithm: SigningAlgorithm,
+    patience: u64,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -150,14 +189,21 @@ fn step() -> impl Strategy<Value = Step> {
         9 => Just(SigningAlgorithm::Es256),
         1 => Just(SigningAlgorithm::EdDsa),
     ];
-    (wait, [0..=1000_u64, 0..=1000], 0..=1000_u64, algorithm).prop_map(
-        |(wait, ages, lives, algorithm)| Step {
+    let patience = prop_oneof![Just(0), Just(DAY)];
+    (
+        wait,
+        [0..=1000_u64, 0..=1000],
+        0..=1000_u64,
+        algorithm,
+        patience,
+    )
+        .prop_map(|(wait, ages, lives, algorithm, patience)| Step {
             wait,
             ages,
             lives,
             algorithm,
-        },
-    )
+            patience,
+        })
 }
 
 /// The stored keys, as they were at every time.
@@ -188,6 +234,7 @@ proptest! {
             now += step.wait;
             let schedule = Schedule {
                 algorithm: step.algorithm,
+                patience: Duration::from_secs(step.patience),
                 period: Duration::from_secs(period),
                 lead: Duration::from_secs(lead),
                 lifetime: Duration::from_secs(lifetime),
