@@ -29,8 +29,9 @@ const UNDEPLOYED: &str = "649264926492649264926492649264926492649264926492649264
 impl Signature {
     /// Reads `0x` and 130 hexadecimal digits.
     ///
-    /// What no account without code can have signed is [`BadSignature::Contract`]. Compact
-    /// signatures (EIP-2098) are refused: a signature would have two forms.
+    /// What no account without code can have signed is [`BadSignature::Contract`]: what is longer,
+    /// and nothing at all, with which some contracts say that they approved of a message before.
+    /// Compact signatures (EIP-2098) are refused: a signature would have two forms.
     pub fn parse(text: &str) -> Result<Self, BadSignature> {
         let digits = text.strip_prefix("0x").ok_or(BadSignature::Malformed(
             "the signature does not begin with 0x",
@@ -44,8 +45,10 @@ impl Signature {
         if digits.ends_with(UNDEPLOYED) {
             return Err(BadSignature::Contract);
         }
-        if pairs.len() == COMPACT {
-            return Err(BadSignature::Malformed("the signature is a compact one"));
+        match pairs.len() {
+            COMPACT => return Err(BadSignature::Malformed("the signature is a compact one")),
+            1..LENGTH => return Err(BadSignature::Malformed("the signature is too short")),
+            _ => {}
         }
         let pairs: &[[u8; 2]; LENGTH] = pairs.try_into().map_err(|_| BadSignature::Contract)?;
         let mut bytes = [0; LENGTH];
@@ -295,6 +298,8 @@ mod tests {
             // Compact (EIP-2098): `v` is the highest bit of `s`.
             format!("0x{R}{S}"),
             format!("0x{R}e{}", &S[1..]),
+            "0x12".to_owned(),
+            format!("0x{R}{}", &S[2..]),
         ] {
             let problem = problem(&text);
             assert!(matches!(problem, BadSignature::Malformed(_)), "{text:?}");
@@ -310,7 +315,6 @@ mod tests {
         let compact = format!("0x{R}{UNDEPLOYED}");
         for text in [
             "0x",
-            "0x00",
             &of_two,
             &format!("0x{R}{S}1b00"),
             &undeployed,
