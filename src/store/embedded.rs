@@ -45,12 +45,13 @@ impl Embedded {
         let (opened, identity) = (path.clone(), file::identity(&path));
         // SQLite goes on with a file that has lost its name, and would tell of no change ever.
         let is_replaced = move || file::identity(&opened) != identity;
+        let is_replaced_too = is_replaced.clone();
         Ok(Self {
             reader: Worker::start("store-reader", read, move |connection, jobs| {
                 reader::run(connection, jobs, is_replaced)
             })?,
             writer: Worker::start("store-writer", write, move |connection, jobs| {
-                writer::run(connection, jobs, &*clock)
+                writer::run(connection, jobs, &*clock, is_replaced_too)
             })?,
             path,
         })

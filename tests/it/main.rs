@@ -18,6 +18,7 @@ mod http2;
 mod issuers;
 mod keys_cli;
 mod limits;
+mod outage;
 mod proxying;
 mod refresh;
 mod reload;

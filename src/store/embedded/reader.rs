@@ -30,7 +30,8 @@ pub(super) enum Job {
 
 /// Works off reading operations until the queue's owner is dropped.
 ///
-/// Whether the file `is_replaced` is looked at as often as followers ask for events.
+/// Whether the file `is_replaced` is looked at each time: a record that is missing from a file that
+/// nobody else writes any more is not known to be missing.
 pub(super) fn run(
     connection: &Connection,
     jobs: &Receiver<Job>,
@@ -38,16 +39,20 @@ pub(super) fn run(
 ) -> rusqlite::Result<()> {
     let mut reader = Reader::new(connection)?;
     while let Ok(job) = jobs.recv() {
+        let present = if is_replaced() {
+            Err(StoreFault::replaced())
+        } else {
+            Ok(())
+        };
         // Nobody may be waiting any more; then the outcome is dropped.
         match job {
             Job::Load { key, answer } => {
-                let _ = answer.send(reader.load(&key).map_err(fault));
-            }
-            Job::EventsSince { answer, .. } if is_replaced() => {
-                let _ = answer.send(Err(StoreFault::replaced()));
+                let loaded = present.and_then(|()| reader.load(&key).map_err(fault));
+                let _ = answer.send(loaded);
             }
             Job::EventsSince { id, limit, answer } => {
-                let _ = answer.send(reader.events_since(id, limit).map_err(fault));
+                let events = present.and_then(|()| reader.events_since(id, limit).map_err(fault));
+                let _ = answer.send(events);
             }
             Job::List {
                 prefix,
@@ -55,8 +60,8 @@ pub(super) fn run(
                 limit,
                 answer,
             } => {
-                let listed = reader.list(&prefix, after.as_deref(), limit);
-                let _ = answer.send(listed.map_err(fault));
+                let list = |()| reader.list(&prefix, after.as_deref(), limit).map_err(fault);
+                let _ = answer.send(present.and_then(list));
             }
         }
     }

@@ -28,10 +28,13 @@ pub(super) struct Job {
 }
 
 /// Works off swaps until the queue's owner is dropped.
+///
+/// Nothing is written to a file that `is_replaced`: nobody would find it again.
 pub(super) fn run(
     connection: &Connection,
     jobs: &Receiver<Job>,
     clock: &dyn Clock,
+    is_replaced: impl Fn() -> bool,
 ) -> rusqlite::Result<()> {
     let mut writer = Writer::new(connection)?;
     while let Ok(first) = jobs.recv() {
@@ -42,16 +45,20 @@ pub(super) fn run(
         if group.is_empty() {
             continue;
         }
-
-        let outcomes = writer.commit(&group, clock.now().nanoseconds());
+        let outcomes = if is_replaced() {
+            Err(StoreFault::replaced())
+        } else {
+            writer
+                .commit(&group, clock.now().nanoseconds())
+                .map_err(|error| StoreFault::database(Arc::new(error)))
+        };
         match outcomes {
             Ok(outcomes) => {
                 for (job, outcome) in group.into_iter().zip(outcomes) {
                     let _ = job.answer.send(Ok(outcome));
                 }
             }
-            Err(error) => {
-                let fault = StoreFault::database(Arc::new(error));
+            Err(fault) => {
                 for job in group {
                     let _ = job.answer.send(Err(fault.clone()));
                 }

@@ -283,19 +283,41 @@ async fn a_broken_database_is_a_fault_and_not_a_missing_record() {
 }
 
 #[tokio::test]
-async fn a_file_that_lost_its_name_tells_of_no_events() {
+async fn a_file_that_lost_its_name_is_neither_read_nor_written() {
     let place = Folder::fresh();
     let store = place.open();
     commit(&store, vec![create("a", b"one")]).await;
     assert!(store.events_since(0, 10).await.is_ok());
-    let folder = place.0.path().join("data");
-    fs::rename(&folder, place.0.path().join("elsewhere")).unwrap();
-    let fault = store.events_since(0, 10).await.unwrap_err();
-    assert!(fault.to_string().contains("removed or replaced"), "{fault}");
-    let other = try_open(&folder).unwrap();
-    assert!(
-        store.events_since(0, 10).await.is_err(),
-        "another store lies there"
+    let (folder, elsewhere) = (
+        place.0.path().join("data"),
+        place.0.path().join("elsewhere"),
     );
+    fs::rename(&folder, &elsewhere).unwrap();
+    assert_all_refused(&store).await;
+    let other = try_open(&folder).unwrap();
+    commit(&other, vec![create("b", b"two")]).await;
+    // Another store lies there.
+    assert_all_refused(&store).await;
     drop(other);
+    let moved = try_open(&elsewhere).unwrap();
+    assert_eq!(value(&moved, "lost").await, None);
+    drop(moved);
+    // It comes back: the same file under the same name.
+    fs::rename(&folder, place.0.path().join("other")).unwrap();
+    fs::rename(&elsewhere, &folder).unwrap();
+    assert_eq!(value(&store, "a").await.as_deref(), Some("one"));
+}
+
+/// A record that is missing here may be there: each operation is a fault, and none an answer.
+async fn assert_all_refused(store: &Store) {
+    let swapped = store.swap(vec![create("lost", b"")], vec![]).await;
+    for fault in [
+        store.load("a").await.unwrap_err(),
+        store.load("missing").await.unwrap_err(),
+        store.list("", None, 10).await.unwrap_err(),
+        store.events_since(0, 10).await.unwrap_err(),
+        swapped.unwrap_err(),
+    ] {
+        assert!(fault.to_string().contains("removed or replaced"), "{fault}");
+    }
 }
