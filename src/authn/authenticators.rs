@@ -42,8 +42,8 @@ impl Authenticators {
 
     /// The session that a token is of, good or not; judging is [`Self::judge_session`]'s.
     ///
-    /// A look-up in the store is counted against the `charged` address before it is made, and
-    /// taken back if it shows that the caller did nothing wrong.
+    /// An unknown one is counted against the `charged` address, once. A look-up in the store is
+    /// counted before it is made, and taken back if it shows that the caller did nothing wrong.
     pub async fn seek_session(
         &self,
         token: &[u8],
@@ -51,20 +51,20 @@ impl Authenticators {
         now: Monotonic,
         metrics: &WorkerShard,
     ) -> Result<Option<Arc<Session>>, Refusal> {
-        let Some(sessions) = &self.sessions else {
+        let charge = || charged.map_or(Ok(()), |client| self.keys.count(client, now));
+        let garbled = shape(PREFIX, token) == Shape::Garbled || token.len() < SHORTEST_STORED;
+        let Some(sessions) = self.sessions.as_ref().filter(|_| !garbled) else {
+            charge()?;
             return Ok(None);
         };
-        if shape(PREFIX, token) == Shape::Garbled || token.len() < SHORTEST_STORED {
-            return Ok(None);
-        }
         let digest = self.keys.digest(token);
         match sessions.known(&digest, now, metrics)? {
             Known::Value(session) => return Ok(Some(session)),
-            Known::Nothing => return Ok(None),
-            Known::Unasked => {}
-        }
-        if let Some(client) = charged {
-            self.keys.count(client, now)?;
+            Known::Nothing => {
+                charge()?;
+                return Ok(None);
+            }
+            Known::Unasked => charge()?,
         }
         let asked = Box::pin(sessions.ask(digest)).await;
         if let (Some(client), Ok(Some(_)) | Err(_)) = (charged, &asked) {

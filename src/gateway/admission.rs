@@ -322,10 +322,7 @@ impl Gate<'_> {
             .authenticators
             .seek_session(token, Some(self.caller.address), self.now, self.metrics)
             .await?;
-        let Some(session) = found else {
-            self.keys().count(self.caller.address, self.now)?;
-            return Err(Reject::TokenInvalid.into());
-        };
+        let session = found.ok_or(Reject::TokenInvalid)?;
         self.authenticators
             .judge_session(session, self.wall, self.now)
             .await

@@ -1,5 +1,7 @@
 //! Rates, counts and sizes that have a bound.
 
+mod tokens;
+
 use std::time::{Duration, Instant};
 
 use crate::harness::{KEY, NARROW_KEY, Upstream, World, eventually, request, within};
