@@ -30,7 +30,7 @@ use crate::rules::route::Found;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::tokens::{self, Call, OwnRoute};
-use crate::upstream::body::{CutShort, Ending, Inbound, Outbound};
+use crate::upstream::body::{CutShort, Ending, Inbound, Meter, Outbound};
 use crate::upstream::forward::{Failure, forward};
 use crate::upstream::tunnel::{self, Upgrade, UpstreamEnd};
 
@@ -471,7 +471,9 @@ impl<'a> Walk<'a> {
             .await;
         let entrant = admitted.map_err(|refusal| self.decided(refusal))?;
         self.exchange.prove(entrant.proven);
-        let answered = self.answer_admitted(route, parts, body).await;
+        let meter = Arc::new(Meter::default());
+        self.exchange.metered(Some(Arc::clone(&meter)));
+        let answered = self.answer_admitted(route, parts, body, &meter).await;
         match &answered {
             Ok(_) => self.exchange.decided(Outcome::Allow),
             Err(Refusal::Reject(_)) => self.exchange.decided(Outcome::Deny),
@@ -485,16 +487,24 @@ impl<'a> Walk<'a> {
         route: &'a OwnRoute,
         parts: Parts,
         body: Incoming,
+        meter: &Meter,
     ) -> Result<Answer, Refusal> {
-        let gate = self.gate();
+        let mut gate = self.gate();
         let body = if route.action.reads_body() && !body.is_end_stream() {
-            let body = own_body(body).await?;
+            let body = own_body(body, meter).await?;
             // What was good when the body began may be revoked by now.
             let clock = &self.core.platform.clock;
-            let (wall, now) = (clock.now(), clock.monotonic());
+            (gate.wall, gate.now) = (clock.now(), clock.monotonic());
             let proven = self.exchange.proven();
-            if !gate.authenticators.still_stands(proven, wall, now).await {
-                return Err(Reject::ApiKeyInvalid.into());
+            let authenticators = gate.authenticators;
+            if !authenticators
+                .still_stands(proven, gate.wall, gate.now)
+                .await
+            {
+                // Presented anew it is told why: that nobody can say is no revocation.
+                let again = Box::pin(gate.admit(Needs::of_own(route), &parts.headers)).await;
+                let refusal = again.err();
+                return Err(refusal.unwrap_or_else(|| Reject::ApiKeyInvalid.into()));
             }
             body
         } else {
@@ -638,8 +648,12 @@ struct Tunnel {
 }
 
 /// The body of a request to one of gatelet's own routes.
-async fn own_body(body: Incoming) -> Result<Bytes, Reject> {
-    let whole = Limited::new(body, tokens::LONGEST_BODY).collect();
+async fn own_body(body: Incoming, meter: &Meter) -> Result<Bytes, Reject> {
+    let counted = body.map_frame(|frame| {
+        meter.arrived(frame.data_ref().map_or(0, Bytes::len));
+        frame
+    });
+    let whole = Limited::new(counted, tokens::LONGEST_BODY).collect();
     match tokio::time::timeout(OWN_BODY, whole).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Reject::BodyTooLarge),

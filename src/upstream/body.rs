@@ -74,6 +74,11 @@ impl Meter {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// So many more bytes arrived.
+    pub fn arrived(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// The body arrived whole.
     pub fn finished(&self) -> bool {
         self.finished.load(Ordering::Relaxed)

@@ -19,6 +19,7 @@ mod issuers;
 mod keys_cli;
 mod limits;
 mod outage;
+mod own_routes;
 mod proxying;
 mod refresh;
 mod reload;
