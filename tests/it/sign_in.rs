@@ -1,5 +1,6 @@
 //! Sign-in with a wallet, access tokens, refresh and logout.
 
+mod key_files;
 pub(crate) mod site;
 
 use std::thread;

@@ -1,0 +1,125 @@
+//! What is long over is deleted, whatever else lies in the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatelet::authn::families::{self, Families};
+use gatelet::authn::sessions::{NewSession, Sessions};
+use gatelet::rules::api_key::Label;
+use gatelet::rules::principal::Scopes;
+use gatelet::rules::refresh::{Grant, Mode};
+use gatelet::rules::session::Lifetime;
+use gatelet::store::{Config, Store, Write};
+use tempfile::TempDir;
+
+use crate::harness::HandClock;
+
+/// In seconds.
+const DAY: u64 = 24 * 3600;
+
+struct Place {
+    store: Arc<Store>,
+    sessions: Sessions,
+    families: Families,
+    clock: HandClock,
+    _folder: TempDir,
+}
+
+impl Place {
+    fn open() -> Self {
+        let folder = TempDir::new().unwrap();
+        let clock = HandClock::default();
+        let platform = clock.platform();
+        let config = Config::Embedded {
+            path: folder.path().join("data"),
+        };
+        let store = Store::open(&config, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}));
+        let store = Arc::new(store.unwrap());
+        Self {
+            sessions: Sessions::new(Arc::clone(&store), None, platform.clone()),
+            families: Families::new(Arc::clone(&store), None, platform),
+            store,
+            clock,
+            _folder: folder,
+        }
+    }
+
+    /// A session and a family that begin now.
+    async fn begin(&self) {
+        let new = NewSession {
+            subject: Label::parse("user-7").unwrap(),
+            key_id: None,
+            key_owner: None,
+            scopes: Scopes::default(),
+            metadata: None,
+            lifetime: Lifetime::default(),
+        };
+        self.sessions.issue(new).await.unwrap();
+        let grant = Grant {
+            subject: "user-7".into(),
+            key_id: None,
+            key_owner: None,
+            scopes: Scopes::default(),
+            chain_id: None,
+            mode: Mode::Cookie,
+        };
+        let lifetime = families::Lifetime::default();
+        self.families.begin(grant, lifetime).await.unwrap();
+    }
+
+    async fn put(&self, key: &str, value: &[u8]) {
+        let write = Write {
+            key: key.into(),
+            expected: None,
+            value: Some(value.into()),
+        };
+        self.store.swap(vec![write], Vec::new()).await.unwrap();
+    }
+
+    /// Everything that is kept of sessions and families, pointers too.
+    async fn kept(&self) -> usize {
+        let listed = [
+            self.store.list("session", None, 10_000).await.unwrap(),
+            self.store.list("family", None, 10_000).await.unwrap(),
+        ];
+        listed.iter().map(Vec::len).sum()
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_stops_no_sweep() {
+    let place = Place::open();
+    for _ in 0..3 {
+        place.begin().await;
+    }
+    let begun = place.kept().await;
+    // Before, between and after them, in the order of keys.
+    for kind in ["session", "family"] {
+        for (name, value) in [("", &b"{"[..]), ("8", b"\xff"), ("~", b"{\"id\":7}")] {
+            place.put(&format!("{kind}/{name}"), value).await;
+        }
+    }
+    // A week for the family, and a day until it is forgotten.
+    place.clock.advance(Duration::from_secs(8 * DAY - 1));
+    assert_eq!(place.families.sweep().await.unwrap(), 0, "not yet");
+    assert_eq!(place.sessions.sweep().await.unwrap(), 3, "idle for a week");
+    place.clock.advance(Duration::from_secs(1));
+    assert_eq!(place.families.sweep().await.unwrap(), 3);
+    assert_eq!(place.sessions.sweep().await.unwrap(), 0, "none is left");
+    assert!(begun > 6, "there were pointers: {begun}");
+    assert_eq!(place.kept().await, 6, "what cannot be read is left alone");
+}
+
+#[tokio::test]
+async fn what_lives_outlives_every_sweep() {
+    let place = Place::open();
+    place.begin().await;
+    let begun = place.kept().await;
+    // A day idle, and a day until it is forgotten.
+    place.clock.advance(Duration::from_secs(2 * DAY - 1));
+    assert_eq!(place.sessions.sweep().await.unwrap(), 0);
+    assert_eq!(place.families.sweep().await.unwrap(), 0);
+    assert_eq!(place.kept().await, begun);
+    place.clock.advance(Duration::from_secs(1));
+    assert_eq!(place.sessions.sweep().await.unwrap(), 1);
+}
