@@ -58,6 +58,10 @@ enum Action {
     /// of the token's bytes, in hexadecimal), "subject", "createdAt" and "expiresAt" (Unix
     /// seconds); "owner", "keyId", "scopes" and, of a refresh token, "mode" ("cookie" or "body")
     /// may be left out.
+    ///
+    /// A digest does not tell what its token looks like. One that is shorter than 20 bytes, or that
+    /// begins like a token of gatelet's own ("gs_", "gr_") without being one, is refused unread when
+    /// it is presented; so is a refresh token longer than 512 bytes. Its holder has to sign in anew.
     Import {
         /// The file, or - for standard input
         file: PathBuf,
