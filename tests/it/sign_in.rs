@@ -2,6 +2,7 @@
 
 mod key_files;
 pub(crate) mod site;
+mod stored_keys;
 
 use std::thread;
 use std::time::Duration;
