@@ -4,10 +4,13 @@ mod admission;
 mod body;
 mod cors;
 mod exchange;
+mod own;
 mod peer;
+mod request_id;
 mod rewrite;
 mod serve;
 mod snapshot;
+mod tunnel;
 
 use std::time::Duration;
 
@@ -16,7 +19,8 @@ use ipnet::IpNet;
 
 pub use body::{AnswerBody, Cut};
 pub use peer::Peer;
-pub use serve::{Core, RequestIds};
+pub use request_id::RequestIds;
+pub use serve::Core;
 pub use snapshot::{Snapshot, Unservable};
 
 use crate::rules::bucket::Rate;

@@ -1,9 +1,6 @@
 //! The walk of one request: each step's result is what the next one needs.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -12,7 +9,6 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
 };
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -29,27 +25,26 @@ use crate::rules::policy::Policy;
 use crate::rules::route::Found;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, Outcome};
-use crate::tokens::{self, Call, OwnRoute};
-use crate::upstream::body::{CutShort, Ending, Inbound, Meter, Outbound};
+use crate::tokens::OwnRoute;
+use crate::upstream::body::{CutShort, Ending, Inbound, Outbound};
 use crate::upstream::forward::{Failure, forward};
-use crate::upstream::tunnel::{self, Upgrade, UpstreamEnd};
+use crate::upstream::tunnel::Upgrade;
 
 use super::admission::{Entrant, Gate, Needs};
 use super::body::AnswerBody;
 use super::cors;
 use super::exchange::Exchange;
 use super::peer::{self, Caller, Peer, X_REQUEST_ID};
+use super::request_id::RequestIds;
 use super::rewrite::{Rewrite, declared_length};
 use super::snapshot::{Route, Snapshot};
+use super::tunnel::Tunnel;
 
 /// Until when a session lives, if it is not used again.
 const EXPIRES: HeaderName = HeaderName::from_static("x-session-expires-at");
 
 /// Until when it lives, however it is used.
 const MAX_EXPIRES: HeaderName = HeaderName::from_static("x-session-max-expires-at");
-
-/// The longest that the body of a request to an own route may take to arrive.
-const OWN_BODY: Duration = Duration::from_secs(10);
 
 /// What one worker's request path needs, apart from the configuration.
 pub struct Core {
@@ -71,62 +66,20 @@ pub struct Core {
     pub request_ids: RequestIds,
 }
 
-/// Request ids: unguessable enough not to collide, cheap enough to make for every request.
-#[derive(Debug)]
-pub struct RequestIds {
-    seed: [u64; 2],
-    next: AtomicU64,
-}
-
-impl RequestIds {
-    /// Ids that begin from a random seed.
-    pub fn new(platform: &Platform) -> io::Result<Self> {
-        let mut seed = [[0; 8]; 2];
-        for half in &mut seed {
-            platform.entropy.fill(half)?;
-        }
-        Ok(Self {
-            seed: seed.map(u64::from_ne_bytes),
-            next: AtomicU64::new(0),
-        })
-    }
-
-    fn next(&self) -> HeaderValue {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let count = self.next.fetch_add(1, Ordering::Relaxed);
-        let low = mixed(self.seed[1].wrapping_add(count));
-        let id = u128::from(self.seed[0]) << 64 | u128::from(low);
-        let mut text = [0; 32];
-        for (digits, byte) in text.as_chunks_mut().0.iter_mut().zip(id.to_be_bytes()) {
-            *digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-        }
-        // Shared from the start: it is cloned for the upstream, the answer and the log.
-        HeaderValue::from_maybe_shared(Bytes::from_owner(text))
-            .unwrap_or_else(|_| HeaderValue::from_static("-"))
-    }
-}
-
-/// A bijection that scatters neighbours (the finaliser of splitmix64).
-fn mixed(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
 /// What the walk has found out about a request, for an answer that may be a refusal.
-struct Walk<'a> {
-    core: &'a Arc<Core>,
-    snapshot: &'a Snapshot,
+pub(super) struct Walk<'a> {
+    pub(super) core: &'a Arc<Core>,
+    pub(super) snapshot: &'a Snapshot,
     peer: &'a Peer,
-    caller: Caller,
-    exchange: Box<Exchange>,
-    wanted: Wanted,
+    pub(super) caller: Caller,
+    pub(super) exchange: Box<Exchange>,
+    pub(super) wanted: Wanted,
     lines: Lines,
     upgrade: Option<Upgrade>,
 }
 
 /// Where a request goes.
-struct Destination<'a> {
+pub(super) struct Destination<'a> {
     route: &'a Route,
     /// The host, where the target names it rather than a `Host` line.
     host: Option<HeaderValue>,
@@ -216,7 +169,7 @@ impl Core {
 }
 
 /// What the walk ends with, where it ends well.
-enum Answer {
+pub(super) enum Answer {
     /// The upstream's answer.
     Upstream(Response<Inbound>),
     /// gatelet's own.
@@ -323,7 +276,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Counts a no that was decided before a byte went upstream.
-    fn decided(&self, refusal: Refusal) -> Refusal {
+    pub(super) fn decided(&self, refusal: Refusal) -> Refusal {
         self.exchange.decided(match refusal {
             Refusal::Reject(_) => Outcome::Deny,
             Refusal::Fault(_) => Outcome::Fault,
@@ -402,26 +355,6 @@ impl<'a> Walk<'a> {
         Ok(Located::At(Destination { route, host, bare }))
     }
 
-    /// Step 3: which of gatelet's own routes answers.
-    fn locate_own(
-        &mut self,
-        found: &Found<'_>,
-        parts: &Parts,
-        is_odd: bool,
-    ) -> Result<Located<'a>, Reject> {
-        let own = &self.snapshot.own;
-        self.exchange.matched(&own.name, &own.series);
-        let place = found.group.pick(&parts.method);
-        let place = place.map_err(|allow| Reject::MethodNotAllowed(allow.into()))?;
-        let route = own.tokens.routes().get(place);
-        let route = route.ok_or(Reject::RouteNotFound)?;
-        self.wanted = route.policy.wanted();
-        if found.encoded_slash || is_odd {
-            return Err(Reject::RouteNotFound);
-        }
-        Ok(Located::Own(route))
-    }
-
     /// Steps 5 to 7: whether the request may go there.
     async fn admit(
         &self,
@@ -446,7 +379,7 @@ impl<'a> Walk<'a> {
         Ok(entrant)
     }
 
-    fn gate(&self) -> Gate<'_> {
+    pub(super) fn gate(&self) -> Gate<'_> {
         Gate {
             authenticators: self.snapshot.authenticators(),
             callers: &self.core.callers,
@@ -456,77 +389,6 @@ impl<'a> Walk<'a> {
             now: self.exchange.began(),
             lines: self.lines,
         }
-    }
-
-    /// Admits a request to one of gatelet's own routes, and answers it.
-    async fn answer_own(
-        &mut self,
-        route: &'a OwnRoute,
-        parts: Parts,
-        body: Incoming,
-    ) -> Result<Answer, Refusal> {
-        let admitted = self
-            .gate()
-            .admit(Needs::of_own(route), &parts.headers)
-            .await;
-        let entrant = admitted.map_err(|refusal| self.decided(refusal))?;
-        self.exchange.prove(entrant.proven);
-        let meter = Arc::new(Meter::default());
-        self.exchange.metered(Some(Arc::clone(&meter)));
-        let answered = self.answer_admitted(route, parts, body, &meter).await;
-        match &answered {
-            Ok(_) => self.exchange.decided(Outcome::Allow),
-            Err(Refusal::Reject(_)) => self.exchange.decided(Outcome::Deny),
-            Err(Refusal::Fault(_)) => self.exchange.decided(Outcome::Fault),
-        }
-        answered
-    }
-
-    async fn answer_admitted(
-        &self,
-        route: &'a OwnRoute,
-        parts: Parts,
-        body: Incoming,
-        meter: &Meter,
-    ) -> Result<Answer, Refusal> {
-        let mut gate = self.gate();
-        let body = if route.action.reads_body() && !body.is_end_stream() {
-            let body = own_body(body, meter).await?;
-            // What was good when the body began may be revoked by now.
-            let clock = &self.core.platform.clock;
-            (gate.wall, gate.now) = (clock.now(), clock.monotonic());
-            let proven = self.exchange.proven();
-            let authenticators = gate.authenticators;
-            if !authenticators
-                .still_stands(proven, gate.wall, gate.now)
-                .await
-            {
-                // Presented anew it is told why: that nobody can say is no revocation.
-                let again = Box::pin(gate.admit(Needs::of_own(route), &parts.headers)).await;
-                let refusal = again.err();
-                return Err(refusal.unwrap_or_else(|| Reject::ApiKeyInvalid.into()));
-            }
-            body
-        } else {
-            Bytes::new()
-        };
-        let (scheme, host) = peer::address_used(&parts, self.caller);
-        let call = Call {
-            route,
-            path: parts.uri.path(),
-            query: parts.uri.query(),
-            scheme,
-            host,
-            client: self.caller.address,
-            headers: &parts.headers,
-            body,
-            proven: self.exchange.proven(),
-            wall: gate.wall,
-            now: gate.now,
-            metrics: gate.metrics,
-        };
-        let response = self.snapshot.own.tokens.answer(call).await?;
-        Ok(Answer::Own(response))
     }
 
     /// Refuses a body that is too large by its own word, or that nothing would read.
@@ -557,48 +419,6 @@ impl<'a> Walk<'a> {
             (Some(length), Some(limit)) if length > limit => Err(Reject::BodyTooLarge),
             _ => Ok(()),
         }
-    }
-
-    /// Accepts the upstream's 101 and lets bytes pass until either side or the credential ends.
-    fn open_tunnel(&self, tunnel: Tunnel, mut headers: HeaderMap) -> Response<Bytes> {
-        let Tunnel {
-            upgrade,
-            callers_end,
-            upstreams_end,
-            hold,
-            ending,
-        } = tunnel;
-        tokio::spawn(async move {
-            let passing = tunnel::relay(callers_end, upstreams_end);
-            let ended = async {
-                match ending {
-                    Some(ending) => ending.await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                passed = passing => {
-                    if let Err(error) = passed {
-                        tracing::debug!(%error, "a tunnel broke");
-                    }
-                }
-                () = ended => tracing::debug!("a tunnel was closed with its credential"),
-            }
-            drop(hold);
-        });
-        self.snapshot.headers.scrub_response(&mut headers);
-        let mut status = StatusCode::SWITCHING_PROTOCOLS;
-        upgrade.accept(&mut status, &mut headers);
-        let mut answer = Response::new(Bytes::new());
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
-        answer
-    }
-
-    fn websocket_key(&self) -> io::Result<HeaderValue> {
-        let mut nonce = [0; 16];
-        self.core.platform.entropy.fill(&mut nonce)?;
-        HeaderValue::try_from(base64(&nonce)).map_err(io::Error::other)
     }
 
     /// Step 10: the answer as the caller gets it.
@@ -637,33 +457,8 @@ fn write_expiry(proven: &Proven, headers: &mut HeaderMap) {
     headers.insert(MAX_EXPIRES, session.max_expires_at().seconds().into());
 }
 
-/// What a tunnel is made of.
-struct Tunnel {
-    upgrade: Upgrade,
-    callers_end: OnUpgrade,
-    upstreams_end: UpstreamEnd,
-    /// The caller's connection, for the count and the drain.
-    hold: Option<Hold>,
-    ending: Option<Ending>,
-}
-
-/// The body of a request to one of gatelet's own routes.
-async fn own_body(body: Incoming, meter: &Meter) -> Result<Bytes, Reject> {
-    let counted = body.map_frame(|frame| {
-        meter.arrived(frame.data_ref().map_or(0, Bytes::len));
-        frame
-    });
-    let whole = Limited::new(counted, tokens::LONGEST_BODY).collect();
-    match tokio::time::timeout(OWN_BODY, whole).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Reject::BodyTooLarge),
-        Ok(Err(_)) => Err(Reject::RequestMalformed("the body broke off")),
-        Err(_) => Err(Reject::RequestTimeout),
-    }
-}
-
 /// Where a request is answered.
-enum Located<'a> {
+pub(super) enum Located<'a> {
     /// By an upstream.
     At(Destination<'a>),
     /// By gatelet, once its caller is let in.
@@ -716,44 +511,4 @@ fn refusal_of(failure: &Failure, route: &Route) -> Refusal {
         _ => Fault::UpstreamUnreachable,
     }
     .into()
-}
-
-/// Base64 of 16 bytes (RFC 4648 §4), which is what a WebSocket key is (RFC 6455 §4.1).
-fn base64(bytes: &[u8; 16]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(24);
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 4];
-        group[1..=chunk.len()].copy_from_slice(chunk);
-        let group = u32::from_be_bytes(group);
-        for place in 0..=chunk.len() {
-            text.push(char::from(
-                DIGITS[(group >> (18 - 6 * place)) as usize & 63],
-            ));
-        }
-    }
-    while text.len() < 24 {
-        text.push('=');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn websocket_keys_are_base64() {
-        // The sample key of RFC 6455 §1.3.
-        assert_eq!(base64(b"the sample nonce"), "dGhlIHNhbXBsZSBub25jZQ==");
-        assert_eq!(base64(&[0xff; 16]), "/////////////////////w==");
-    }
-
-    #[test]
-    fn request_ids_differ_and_are_32_hex_digits() {
-        let ids = RequestIds::new(&Platform::system()).unwrap();
-        let (a, b) = (ids.next(), ids.next());
-        assert_ne!(a, b);
-        assert_eq!(a.len(), 32);
-    }
 }
