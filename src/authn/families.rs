@@ -20,9 +20,6 @@ use super::sessions::SessionsError;
 /// How often a change is tried again because someone else was faster.
 const TRIES: usize = 64;
 
-/// How many records are listed at once.
-const PAGE: u32 = 500;
-
 /// Below which families are kept, by id.
 const RECORDS: &str = "family/";
 
@@ -241,32 +238,23 @@ impl Families {
     pub async fn of_subject(&self, subject: &str) -> Result<Vec<Family>, StoreFault> {
         let prefix = subject_key(subject, "");
         let mut found = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.list(&prefix, after.as_deref(), PAGE).await?;
+        let mut pages = self.store.pages(&prefix);
+        while let Some(page) = pages.next().await? {
             for listed in &page {
                 let id = listed.key.strip_prefix(&prefix).unwrap_or_default();
                 found.extend(self.lookup(id).await?);
             }
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => return Ok(found),
-            }
         }
+        Ok(found)
     }
 
     /// Every family that is kept. Those that are begun meanwhile may be missing. Cancel safe.
     pub async fn list(&self) -> Result<Vec<Family>, StoreFault> {
         let mut families: Vec<Family> = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.list(RECORDS, after.as_deref(), PAGE).await?;
+        let mut pages = self.store.pages(RECORDS);
+        while let Some(page) = pages.next().await? {
             for listed in &page {
                 families.push(decode(&listed.key, &listed.record)?);
-            }
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => break,
             }
         }
         families.sort_by(|one, two| (one.created_at, &one.id).cmp(&(two.created_at, &two.id)));
@@ -276,10 +264,9 @@ impl Families {
     /// Deletes families that have long been over; returns how many. Cancel safe.
     pub async fn sweep(&self) -> Result<usize, StoreFault> {
         let now = self.platform.clock.now();
-        let mut after: Option<String> = None;
         let mut deleted = 0;
-        loop {
-            let page = self.store.list(RECORDS, after.as_deref(), PAGE).await?;
+        let mut pages = self.store.pages(RECORDS);
+        while let Some(page) = pages.next().await? {
             for listed in &page {
                 // One that cannot be read keeps none of the others.
                 let Ok(family) = decode(&listed.key, &listed.record) else {
@@ -290,11 +277,8 @@ impl Families {
                     deleted += usize::from(self.delete(&listed.key, version, &family).await?);
                 }
             }
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => return Ok(deleted),
-            }
         }
+        Ok(deleted)
     }
 
     async fn delete(&self, key: &str, version: u64, family: &Family) -> Result<bool, StoreFault> {

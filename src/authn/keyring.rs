@@ -26,9 +26,6 @@ use crate::store::{Store, StoreFault, Swapped, Versioned, Write};
 /// How often a change is tried again because someone else was faster.
 const TRIES: usize = 16;
 
-/// How many records are listed at once.
-const PAGE: u32 = 500;
-
 /// Below which key records are kept.
 const RECORDS: &str = "api_key/";
 
@@ -174,15 +171,10 @@ impl Keyring {
     /// Every key, the oldest first. Keys that are made meanwhile may be missing. Cancel safe.
     pub async fn list(&self) -> Result<Vec<Record>, KeyringError> {
         let mut records = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.list(RECORDS, after.as_deref(), PAGE).await?;
+        let mut pages = self.store.pages(RECORDS);
+        while let Some(page) = pages.next().await? {
             for listed in &page {
                 records.push(decode(&listed.key, &listed.record)?);
-            }
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => break,
             }
         }
         records.sort_by(|one: &Record, two: &Record| {

@@ -20,9 +20,6 @@ const SEAL: &str = "nonce_seal";
 /// Below which the spent ones are kept.
 const SPENT: &str = "nonce/";
 
-/// How many records are listed at once.
-const PAGE: u32 = 500;
-
 /// What seals, reads and spends nonces.
 pub struct Nonces {
     store: Arc<Store>,
@@ -96,10 +93,9 @@ impl Nonces {
     /// Deletes the spent ones that have expired; returns how many. Cancel safe.
     pub async fn sweep(&self) -> Result<usize, StoreFault> {
         let now = self.platform.clock.now();
-        let mut after: Option<String> = None;
         let mut deleted = 0;
-        loop {
-            let page = self.store.list(SPENT, after.as_deref(), PAGE).await?;
+        let mut pages = self.store.pages(SPENT);
+        while let Some(page) = pages.next().await? {
             let over = page.iter().filter(|listed| {
                 let until = std::str::from_utf8(&listed.record.value).ok();
                 let until = until.and_then(|seconds| seconds.parse().ok());
@@ -114,11 +110,8 @@ impl Nonces {
             if count > 0 && self.store.swap(writes, Vec::new()).await? != Swapped::Conflict {
                 deleted += count;
             }
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => return Ok(deleted),
-            }
         }
+        Ok(deleted)
     }
 }
 

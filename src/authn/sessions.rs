@@ -25,9 +25,6 @@ use crate::store::{Store, StoreFault, Swapped, Versioned, Write};
 /// How often a change is tried again because someone else was faster.
 const TRIES: usize = 16;
 
-/// How many records are listed at once.
-const PAGE: u32 = 500;
-
 /// Below which session records are kept, by digest.
 const RECORDS: &str = "session/";
 
@@ -193,34 +190,25 @@ impl Sessions {
     pub async fn of_subject(&self, subject: &str) -> Result<Vec<(Digest, Record)>, StoreFault> {
         let prefix = subject_key(subject, "");
         let mut found = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.list(&prefix, after.as_deref(), PAGE).await?;
+        let mut pages = self.store.pages(&prefix);
+        while let Some(page) = pages.next().await? {
             for listed in &page {
                 let digest = digest_of(&listed.key, &listed.record)?;
                 if let Some(record) = self.lookup(&digest).await? {
                     found.push((digest, record));
                 }
             }
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => return Ok(found),
-            }
         }
+        Ok(found)
     }
 
     /// Every session that is kept. Those that are issued meanwhile may be missing. Cancel safe.
     pub async fn list(&self) -> Result<Vec<Record>, StoreFault> {
         let mut records: Vec<Record> = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.list(RECORDS, after.as_deref(), PAGE).await?;
+        let mut pages = self.store.pages(RECORDS);
+        while let Some(page) = pages.next().await? {
             for listed in &page {
                 records.push(decode(&listed.key, &listed.record)?);
-            }
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => break,
             }
         }
         records.sort_by(|one, two| (one.created_at, &one.id).cmp(&(two.created_at, &two.id)));
@@ -286,10 +274,9 @@ impl Sessions {
     /// Deletes sessions that have long been over; returns how many. Cancel safe.
     pub async fn sweep(&self) -> Result<usize, StoreFault> {
         let now = self.platform.clock.now();
-        let mut after: Option<String> = None;
         let mut deleted = 0;
-        loop {
-            let page = self.store.list(RECORDS, after.as_deref(), PAGE).await?;
+        let mut pages = self.store.pages(RECORDS);
+        while let Some(page) = pages.next().await? {
             for listed in &page {
                 // One that cannot be read keeps none of the others.
                 let Ok(record) = decode(&listed.key, &listed.record) else {
@@ -303,11 +290,8 @@ impl Sessions {
                     );
                 }
             }
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => return Ok(deleted),
-            }
         }
+        Ok(deleted)
     }
 
     async fn delete(&self, key: &str, version: u64, record: &Record) -> Result<bool, StoreFault> {

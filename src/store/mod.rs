@@ -124,6 +124,9 @@ impl Operation {
 /// conflict is a success). Called on the caller's thread; it must not wait.
 pub type Observer = Arc<dyn Fn(Operation, Duration, bool) + Send + Sync>;
 
+/// How many records a page has.
+const PAGE: u32 = 500;
+
 /// How long a reading operation may take.
 const READ_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -218,6 +221,15 @@ impl Store {
         .await
     }
 
+    /// Every record whose key begins with `prefix`, in pages.
+    pub fn pages(&self, prefix: &str) -> Pages<'_> {
+        Pages {
+            store: self,
+            prefix: prefix.to_owned(),
+            after: None,
+        }
+    }
+
     async fn observed<T>(
         &self,
         operation: Operation,
@@ -231,6 +243,26 @@ impl Store {
         let took = self.clock.monotonic().since(began);
         (self.observer)(operation, took, outcome.is_ok());
         outcome
+    }
+}
+
+/// Records in the order of their keys, some at a time. What is written meanwhile may be missing.
+pub struct Pages<'s> {
+    store: &'s Store,
+    prefix: String,
+    after: Option<String>,
+}
+
+impl Pages<'_> {
+    /// The next records; `None` after the last. Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<Vec<Listed>>, StoreFault> {
+        let after = self.after.as_deref();
+        let page = self.store.list(&self.prefix, after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        self.after = Some(last.key.clone());
+        Ok(Some(page))
     }
 }
 
