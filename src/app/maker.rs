@@ -45,6 +45,7 @@ pub(super) struct Maker {
     issuers: ArcSwap<Issuers>,
     /// The most tokens that are remembered.
     capacity: u64,
+    pulse: Pulse,
     platform: Platform,
     metrics: Metrics,
 }
@@ -95,6 +96,7 @@ impl Maker {
             failures: ArcSwap::from_pointee(failures),
             issuers: ArcSwap::from_pointee(Issuers::none()),
             capacity: config.cache.capacity,
+            pulse: pulse.clone(),
             platform: platform.clone(),
             metrics: metrics.clone(),
         })
@@ -122,6 +124,7 @@ impl Maker {
                     let from_files = config.signing_keys.clone();
                     Arc::new(AccessTokens::new(tokens.clone(), access, from_files))
                 }),
+            own_issuer: config.own_issuer.clone(),
             issuers: self.issuers(&config.trusted),
             nonces: stored.map(|stored| Arc::clone(&stored.nonces)),
         })
@@ -135,22 +138,24 @@ impl Maker {
             Box::pin(async move { fetch::fetch(&location, most).await })
         });
         let issuers = Issuers::new(configs, self.capacity, |publication| {
-            let mut known = known.published();
-            let same = known.find(|published| published.publication() == publication);
-            same.map_or_else(
-                || {
-                    let platform = self.platform.clone();
-                    let metrics = self.metrics.clone();
-                    let fetch = Arc::clone(&fetch);
-                    Arc::new(Published::keep(
-                        publication.clone(),
-                        fetch,
-                        platform,
-                        metrics,
-                    ))
-                },
-                Arc::clone,
-            )
+            let same = known
+                .published()
+                .find(|published| published.publication() == publication);
+            if let Some(same) = same {
+                return Arc::clone(same);
+            }
+            let place = &publication.location;
+            let before = known
+                .published()
+                .find(|published| published.publication().location.is_at(place));
+            Arc::new(Published::keep(
+                publication.clone(),
+                before.map(|before| &**before),
+                Arc::clone(&fetch),
+                self.pulse.clone(),
+                self.platform.clone(),
+                self.metrics.clone(),
+            ))
         });
         let issuers = Arc::new(issuers);
         self.issuers.store(Arc::clone(&issuers));

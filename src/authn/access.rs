@@ -26,6 +26,16 @@ pub enum Sorted<'a> {
     New(Digest, Whose<'a>),
 }
 
+impl Sorted<'_> {
+    /// Whether it is gatelet's own, or says so.
+    pub fn is_own(&self) -> bool {
+        matches!(
+            self,
+            Self::Known(Jwt::Own(_)) | Self::New(_, Whose::Own(_) | Whose::Nobody)
+        )
+    }
+}
+
 /// Whose a token says it is.
 #[derive(Clone, Copy)]
 pub enum Whose<'a> {
@@ -33,6 +43,8 @@ pub enum Whose<'a> {
     Own(&'a AccessTokens),
     /// A trusted issuer's.
     Trusted(&'a Arc<Issuer>),
+    /// Gatelet's own, which issues none now.
+    Nobody,
 }
 
 /// A token that is good now.

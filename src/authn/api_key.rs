@@ -414,16 +414,21 @@ impl ApiKeys {
         self.failures.refund(client);
     }
 
-    /// Whether a key that was let in may stay: it is judged as if it were presented anew.
-    pub(super) async fn still_stands(&self, key: &Key, wall: Timestamp, now: Monotonic) -> bool {
+    /// Says no to a key that was let in and may not stay: it is judged as if it were presented anew.
+    pub(super) async fn still_stands(
+        &self,
+        key: &Key,
+        wall: Timestamp,
+        now: Monotonic,
+    ) -> Result<(), Refusal> {
         if let Some(key) = self.statics.get(&key.digest) {
-            return key.judge(wall).is_ok();
+            return Ok(key.judge(wall)?);
         }
         let Some(stored) = self.stored.as_ref().filter(|_| key.stored) else {
-            return false;
+            return Err(Reject::ApiKeyInvalid.into());
         };
         if !stored.freshness.vouches(now) {
-            return false;
+            return Err(Fault::StoreUnavailable.into());
         }
         let known = match stored.verdicts.known(&key.digest) {
             Known::Value(key) => Some(key),
@@ -431,9 +436,15 @@ impl ApiKeys {
             Known::Unasked => match stored.load(key.digest).await {
                 Ok(key) => key,
                 // Not known to be bad, and still vouched for: the next look will tell.
-                Err(LoadFailed) => return key.judge(wall).is_ok(),
+                Err(LoadFailed) => return Ok(key.judge(wall)?),
             },
         };
-        known.is_some_and(|key| key.judge(wall).is_ok())
+        Ok(known.ok_or(Reject::ApiKeyInvalid)?.judge(wall)?)
+    }
+
+    /// Whether what is remembered of the store may be believed now; nothing where there is none.
+    pub(super) fn store_vouches(&self, now: Monotonic) -> bool {
+        let stored = self.stored.as_ref();
+        stored.is_some_and(|stored| stored.freshness.vouches(now))
     }
 }

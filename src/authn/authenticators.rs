@@ -12,8 +12,8 @@ use crate::authn::session_token::{Session, SessionTokens};
 use crate::cache::verdicts::Known;
 use crate::platform::Monotonic;
 use crate::rules::api_key::{Digest, Shape, shape};
-use crate::rules::decision::{Refusal, Reject};
-use crate::rules::jwt::issuer_of;
+use crate::rules::decision::{Fault, Refusal, Reject};
+use crate::rules::jwt::{issuer_of, looks_like_jwt};
 use crate::rules::session::PREFIX;
 use crate::rules::time::Timestamp;
 use crate::telemetry::metrics::{Cache, CacheResult, WorkerShard};
@@ -28,6 +28,8 @@ pub struct Authenticators {
     pub sessions: Option<Arc<SessionTokens>>,
     /// Of access tokens; `None` where none are issued.
     pub access: Option<Arc<AccessTokens>>,
+    /// The `iss` of gatelet's own access tokens, whether any are issued or not.
+    pub own_issuer: Box<str>,
     /// Of other issuers' access tokens.
     pub issuers: Arc<Issuers>,
     /// Of sign-in nonces; `None` where there is no store.
@@ -97,8 +99,7 @@ impl Authenticators {
     /// Whether a bearer is a JWT of gatelet or of a trusted issuer by what it says, whatever it is
     /// worth.
     pub fn sort_jwt(&self, bearer: &[u8]) -> Option<Sorted<'_>> {
-        // What every JWT begins with: the `{"` of its header, in base64.
-        if !bearer.starts_with(b"eyJ") {
+        if !looks_like_jwt(bearer) {
             return None;
         }
         let digest = Digest::of(bearer);
@@ -110,16 +111,20 @@ impl Authenticators {
             return Some(Sorted::Known(Jwt::Trusted(token)));
         }
         let issuer = issuer_of(bearer)?;
-        let whose = match own.filter(|own| own.config().issuer == issuer) {
-            Some(own) => Whose::Own(own),
-            None => Whose::Trusted(self.issuers.named(&issuer)?),
+        let whose = match (own, self.issuers.named(&issuer)) {
+            (Some(own), _) if issuer == self.own_issuer => Whose::Own(own),
+            (_, Some(trusted)) => Whose::Trusted(trusted),
+            // One that was issued here before.
+            (None, None) if issuer == self.own_issuer => Whose::Nobody,
+            _ => return None,
         };
         Some(Sorted::New(digest, whose))
     }
 
     /// The token that a bearer is, expired or not; `None` if it is none of those that it says.
     ///
-    /// One that is none is counted against the `charged` address.
+    /// One that is none is counted against the `charged` address; one with an unknown key before its
+    /// issuer is asked for newer ones, and taken back if that was right.
     pub async fn seek_jwt(
         &self,
         bearer: &[u8],
@@ -136,31 +141,28 @@ impl Authenticators {
             Sorted::New(digest, whose) => (digest, whose),
         };
         metrics.cache(Cache::AccessToken, CacheResult::Miss);
+        let charge = || charged.map_or(Ok(()), |client| self.keys.count(client, now));
         let mut counted = false;
-        let charge = || match charged {
-            Some(client) => self.keys.count(client, now),
-            None => Ok(()),
-        };
         let found = match whose {
-            Whose::Own(own) => Ok(own.verify(bearer, digest)?.map(Jwt::Own)),
+            Whose::Own(own) => own.verify(bearer, digest)?.map(Jwt::Own),
             Whose::Trusted(issuer) => {
                 let before_asking = || {
                     counted = true;
                     charge()
                 };
-                let issuers = &self.issuers;
-                let found = issuers.verify(issuer, bearer, digest, now, before_asking);
-                found.await.map(|token| token.map(Jwt::Trusted))
+                let verified = self
+                    .issuers
+                    .verify(issuer, bearer, digest, now, before_asking);
+                verified.await?.map(Jwt::Trusted)
             }
+            Whose::Nobody => None,
         };
         match (&found, charged) {
-            (Ok(None), _) if !counted => charge()?,
-            (Ok(Some(_)) | Err(Refusal::Fault(_)), Some(client)) if counted => {
-                self.keys.refund(client);
-            }
+            (None, _) if !counted => charge()?,
+            (Some(_), Some(client)) if counted => self.keys.refund(client),
             _ => {}
         }
-        found
+        Ok(found)
     }
 
     /// Says no to an access token that has expired, that was revoked with its family, or that nobody
@@ -193,29 +195,42 @@ impl Authenticators {
         }
     }
 
-    /// Whether a caller that was let in may stay: it is judged as if it came anew.
-    pub async fn still_stands(&self, proven: &Proven, wall: Timestamp, now: Monotonic) -> bool {
-        if let Some(key) = &proven.key
-            && !self.keys.still_stands(key, wall, now).await
-        {
-            return false;
+    /// Says no to a caller that was let in and may not stay: it is judged as if it came anew.
+    ///
+    /// That the store does not answer a question says nothing while its last word is believed.
+    pub async fn still_stands(
+        &self,
+        proven: &Proven,
+        wall: Timestamp,
+        now: Monotonic,
+    ) -> Result<(), Refusal> {
+        if let Some(key) = &proven.key {
+            self.keys.still_stands(key, wall, now).await?;
         }
+        let unanswered = |refusal: &Refusal| {
+            *refusal == Fault::StoreUnavailable.into() && self.keys.store_vouches(now)
+        };
         if let Some(access) = &proven.access {
-            let judged = self.judge_jwt(&access.jwt(), wall, now, false).await;
-            if judged.is_err() {
-                return false;
+            match self.judge_jwt(&access.jwt(), wall, now, false).await {
+                Err(refusal) if !unanswered(&refusal) => return Err(refusal),
+                _ => {}
             }
         }
         let Some(session) = &proven.session else {
-            return true;
+            return Ok(());
         };
         let Some(sessions) = &self.sessions else {
-            return false;
+            return Err(Reject::TokenInvalid.into());
         };
-        let vouched = match session.issuer() {
-            Some((key_id, digest)) => self.keys.vouches_for(key_id, digest, now).await,
-            None => Ok(true),
-        };
-        vouched.unwrap_or(false) && sessions.still_stands(session, wall, now).await
+        sessions.still_stands(session, wall, now).await?;
+        if let Some((key_id, digest)) = session.issuer() {
+            match self.keys.vouches_for(key_id, digest, now).await {
+                Ok(true) => {}
+                Ok(false) => return Err(Reject::SessionRevoked.into()),
+                Err(fault) if unanswered(&fault.into()) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(())
     }
 }

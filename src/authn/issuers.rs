@@ -22,6 +22,9 @@ use crate::rules::decision::{Fault, Refusal, Reject};
 use crate::rules::jwt::{self, Algorithm, Expected, Lifetime, Refused};
 use crate::rules::time::Timestamp;
 
+/// How long a token usually is, in bytes: a longer one takes the place of several in memory.
+const USUAL: u32 = 1024;
+
 /// An issuer whose tokens are taken.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -60,6 +63,8 @@ pub struct TrustedToken {
     pub issuer: Arc<Issuer>,
     lifetime: Lifetime,
     key: Fingerprint,
+    /// How long it is, in bytes.
+    length: u32,
     /// The set that the key was in.
     keys: Arc<KeySet>,
 }
@@ -108,13 +113,21 @@ impl Issuer {
         &self.audience
     }
 
+    /// Whether its keys are at hand.
+    fn has_keys(&self, now: Monotonic) -> bool {
+        match &self.keys {
+            Keys::Given(_) => true,
+            Keys::Published(published) => published.with(now, |_| ()).is_some(),
+        }
+    }
+
     fn weigh(self: &Arc<Self>, bearer: &[u8], now: Monotonic) -> Worth {
         let keys = match &self.keys {
             Keys::Given(keys) => Arc::clone(keys),
             Keys::Published(published) => published.keys(now).unwrap_or_default(),
         };
         match verify(bearer, &keys) {
-            Ok(verified) => match self.read(&verified, keys) {
+            Ok(verified) => match self.read(&verified, keys, bearer.len()) {
                 Some(token) => Worth::Good(Arc::new(token)),
                 None => Worth::Nothing,
             },
@@ -123,7 +136,12 @@ impl Issuer {
         }
     }
 
-    fn read(self: &Arc<Self>, verified: &Verified, keys: Arc<KeySet>) -> Option<TrustedToken> {
+    fn read(
+        self: &Arc<Self>,
+        verified: &Verified,
+        keys: Arc<KeySet>,
+        length: usize,
+    ) -> Option<TrustedToken> {
         let expected = Expected {
             issuer: &self.name,
             audience: &self.audience,
@@ -134,6 +152,7 @@ impl Issuer {
             issuer: Arc::clone(self),
             lifetime: claims.lifetime,
             key: verified.key,
+            length: u32::try_from(length).unwrap_or(u32::MAX),
             keys,
         })
     }
@@ -177,6 +196,8 @@ impl Issuers {
             issuers: issuers.collect(),
             verified: Remembered::builder()
                 .max_capacity(capacity)
+                // What others put into their tokens may be long.
+                .weigher(|_, token: &Arc<TrustedToken>| 1 + token.length / USUAL)
                 .build_with_hasher(RandomState::new()),
         }
     }
@@ -211,7 +232,8 @@ impl Issuers {
 
     /// The token that a bearer is, expired or not; `None` if it is none of its issuer's.
     ///
-    /// `before_asking` is called before the issuer is asked for newer keys, and may refuse that.
+    /// `before_asking` is called before an issuer whose keys are at hand is asked for newer ones, and
+    /// may refuse that.
     pub async fn verify(
         &self,
         issuer: &Arc<Issuer>,
@@ -222,7 +244,9 @@ impl Issuers {
     ) -> Result<Option<Arc<TrustedToken>>, Refusal> {
         let mut worth = issuer.weigh(bearer, now);
         if let (Worth::Unknown, Keys::Published(published)) = (&worth, &issuer.keys) {
-            before_asking()?;
+            if issuer.has_keys(now) {
+                before_asking()?;
+            }
             Box::pin(published.newer(now)).await;
             worth = issuer.weigh(bearer, now);
             // Perhaps it is signed with a key that nobody could fetch.
@@ -250,9 +274,13 @@ impl Issuers {
             Err(Refused::NotYetValid) => return Err(Reject::TokenInvalid.into()),
         }
         let issuer = self.named(&token.issuer.name);
-        let issuer = issuer.filter(|issuer| {
-            Arc::ptr_eq(issuer, &token.issuer) || issuer.audience == token.issuer.audience
-        });
+        // Whoever it was for then is still meant.
+        let still_meant = |issuer: &Issuer| {
+            let mut then = token.issuer.audience.iter();
+            then.all(|name| issuer.audience.contains(name))
+        };
+        let issuer =
+            issuer.filter(|issuer| Arc::ptr_eq(issuer, &token.issuer) || still_meant(issuer));
         match issuer {
             Some(issuer) if issuer.vouches_for(token, now)? => Ok(()),
             _ => Err(Reject::TokenInvalid.into()),

@@ -40,6 +40,8 @@ pub struct Config {
     pub statics: Vec<StaticKey>,
     /// How long client sessions live.
     pub session_lifetime: Lifetime,
+    /// The `iss` of access tokens that are issued here.
+    pub own_issuer: Box<str>,
     /// Access tokens, where they are issued.
     pub access_token: Option<access_token::Config>,
     /// The keys that sign them, where they come from files.

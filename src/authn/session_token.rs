@@ -276,15 +276,16 @@ impl SessionTokens {
         session
     }
 
-    /// Whether a session that was let in may stay: it is judged as if it were presented anew.
+    /// Says no to a session that was let in and may not stay: it is judged as if it were presented
+    /// anew.
     pub(super) async fn still_stands(
         self: &Arc<Self>,
         session: &Session,
         wall: Timestamp,
         now: Monotonic,
-    ) -> bool {
+    ) -> Result<(), Refusal> {
         if !self.freshness.vouches(now) {
-            return false;
+            return Err(Fault::StoreUnavailable.into());
         }
         let present = match self.verdicts.known(&session.digest) {
             Known::Value(present) => Some(present),
@@ -292,13 +293,11 @@ impl SessionTokens {
             Known::Unasked => match self.ask(session.digest).await {
                 Ok(present) => present,
                 // Not known to be over, and still vouched for: the next look will tell.
-                Err(_) => return session.judge(wall).is_ok(),
+                Err(_) => return Ok(session.judge(wall).map_err(Reject::from)?),
             },
         };
-        match present {
-            Some(present) => self.judge(present, wall, now).await.is_ok(),
-            None => false,
-        }
+        let present = present.ok_or(Reject::SessionRevoked)?;
+        self.judge(present, wall, now).await.map(drop)
     }
 
     /// Writes slides when they are due, for ever.

@@ -7,6 +7,7 @@ use crate::authn::authenticators::Authenticators;
 use crate::authn::proven::Proven;
 use crate::cache::feed::Pulse;
 use crate::platform::Platform;
+use crate::rules::decision::{Fault, Refusal};
 
 /// The longest wait between two looks: the wall clock may step meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -14,8 +15,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The wait after an end that has come and was none.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Waits until something of what was `proven` is refused: it expired, was revoked, or nobody
-/// vouches for it any more.
+/// Waits until something of what was `proven` is refused, and says why: it expired, was revoked, or
+/// nobody vouches for it any more.
 ///
 /// `authenticators` is asked for those in force at each look, since a reload replaces them. Cancel
 /// safe.
@@ -24,16 +25,14 @@ pub async fn ended(
     authenticators: impl Fn() -> Arc<Authenticators> + Send,
     pulse: Pulse,
     platform: Platform,
-) {
+) -> Refusal {
     let mut beats = pulse.listen();
     loop {
         let wall = platform.clock.now();
         let in_force = authenticators();
-        if !in_force
-            .still_stands(&proven, wall, platform.clock.monotonic())
-            .await
-        {
-            return;
+        let now = platform.clock.monotonic();
+        if let Err(refusal) = in_force.still_stands(&proven, wall, now).await {
+            return refusal;
         }
         let left = proven
             .good_until()
@@ -46,7 +45,7 @@ pub async fn ended(
             heard = beats.changed() => {
                 if heard.is_err() {
                     // Nobody can tell of a revocation any more.
-                    return;
+                    return Fault::StoreUnavailable.into();
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use http::Uri;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -51,7 +52,9 @@ impl Authorities {
     pub fn from_pem(text: &[u8]) -> Option<Self> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
         let certificates = certificates.ok().filter(|found| !found.is_empty())?;
-        Some(Self::Given(certificates))
+        let mut roots = RootCertStore::empty();
+        let (_, broken) = roots.add_parsable_certificates(certificates.iter().cloned());
+        (broken == 0).then_some(Self::Given(certificates))
     }
 }
 
@@ -76,6 +79,11 @@ impl Location {
             Some("http") => Err(BadLocation::Insecure),
             _ => Err(BadLocation::NotAUrl),
         }
+    }
+
+    /// Whether both are one place, whoever vouches for the server.
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.uri == other.uri
     }
 
     fn is_loopback(&self) -> bool {
@@ -127,6 +135,9 @@ impl fmt::Display for Location {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn parse(url: &str) -> Result<Location, BadLocation> {
@@ -194,8 +205,18 @@ mod tests {
             Authorities::from_pem(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"),
             None
         );
-        let pem = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
-        let given = vec![CertificateDer::from(vec![0x30, 0])];
-        assert_eq!(Authorities::from_pem(pem), Some(Authorities::Given(given)));
+        let pem = |der: &[u8]| {
+            let body = STANDARD.encode(der);
+            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        };
+        let broken = pem(&[0x30, 0]);
+        assert_eq!(Authorities::from_pem(broken.as_bytes()), None);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let made = params.self_signed(&key).unwrap();
+        let given = Authorities::from_pem(pem(made.der()).as_bytes());
+        assert_eq!(given, Some(Authorities::Given(vec![made.der().clone()])));
+        let both = pem(made.der()) + &broken;
+        assert_eq!(Authorities::from_pem(both.as_bytes()), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use http::header::{self, HeaderMap};
 
 use crate::authn::access::Access;
@@ -149,6 +150,10 @@ impl Gate<'_> {
         let (session, access) = match bearer {
             Bearer::Session(judged) => (Some(judged?), None),
             Bearer::Access(judged) => (None, Some(judged?)),
+            // A token of a kind that nobody asked for is nobody's business where nothing is required.
+            Bearer::Unsure(Refusal::Reject(Reject::TokenInvalid)) if policy.is_open() => {
+                (None, None)
+            }
             Bearer::Unsure(refusal) if key.is_none() && listed => return Err(refusal),
             // Nobody can say now that it is not a token that the route asks about.
             Bearer::Unsure(fault @ Refusal::Fault(_)) if lists_tokens => return Err(fault),
@@ -343,8 +348,11 @@ impl Gate<'_> {
         }
         let bearer = proven.session.is_some() || proven.access.is_some();
         let counted = match (proven.identity().filter(|_| bearer), key) {
-            (Some(identity), _) => Counted::Proven(&identity.subject),
-            (None, Some(key)) => Counted::Proven(&key.id),
+            (Some(identity), _) => Counted::Subject {
+                issuer: identity.issuer_value.as_ref().map(HeaderValue::as_bytes),
+                subject: &identity.subject,
+            },
+            (None, Some(key)) => Counted::Key(&key.id),
             (None, None) => Counted::Address(self.caller.address),
         };
         let of_route = needs.rate_limit.map(|rate| {

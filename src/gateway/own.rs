@@ -81,16 +81,9 @@ impl<'a> Walk<'a> {
             let clock = &self.core.platform.clock;
             (gate.wall, gate.now) = (clock.now(), clock.monotonic());
             let proven = self.exchange.proven();
-            let authenticators = gate.authenticators;
-            if !authenticators
+            gate.authenticators
                 .still_stands(proven, gate.wall, gate.now)
-                .await
-            {
-                // Presented anew it is told why: that nobody can say is no revocation.
-                let again = Box::pin(gate.admit(Needs::of_own(route), &parts.headers)).await;
-                let refusal = again.err();
-                return Err(refusal.unwrap_or_else(|| Reject::ApiKeyInvalid.into()));
-            }
+                .await?;
             body
         } else {
             Bytes::new()

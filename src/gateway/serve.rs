@@ -489,7 +489,7 @@ fn refusal_of(failure: &Failure, route: &Route) -> Refusal {
         Failure::BodyCut(CutShort::Broken) => {
             return Reject::RequestMalformed("the body broke off").into();
         }
-        Failure::BodyCut(CutShort::Ended) => return Reject::ApiKeyInvalid.into(),
+        Failure::BodyCut(CutShort::Ended(refusal)) => return refusal.clone(),
         Failure::BodyStalled => return Reject::RequestTimeout.into(),
         Failure::Unreachable(error) => {
             tracing::warn!(upstream, %error, "the upstream cannot be reached");

@@ -48,7 +48,7 @@ impl Walk<'_> {
                         tracing::debug!(%error, "a tunnel broke");
                     }
                 }
-                () = ended => tracing::debug!("a tunnel was closed with its credential"),
+                refusal = ended => tracing::debug!(?refusal, "a tunnel was closed"),
             }
             drop(hold);
         });

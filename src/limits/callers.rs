@@ -16,8 +16,15 @@ const CAPACITY: usize = 65_536;
 /// Whose requests are counted together on a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller<'a> {
-    /// Whoever proved to be this, by key id or subject.
-    Proven(&'a str),
+    /// Whoever holds the key of this id.
+    Key(&'a str),
+    /// Whoever a token speaks for.
+    Subject {
+        /// By whose word, where it is not gatelet's own.
+        issuer: Option<&'a [u8]>,
+        /// Who that is.
+        subject: &'a str,
+    },
     /// Whoever comes from here without a credential; an IPv6 client is its /64.
     Address(IpAddr),
 }
@@ -80,7 +87,8 @@ impl fmt::Debug for Callers {
 /// What is hashed; each part is tagged or ended, so that no two buckets write the same bytes.
 #[derive(Hash)]
 enum Hashed<'a> {
-    Proven(&'a str, &'a str, u64, u32),
+    Holder(&'a str, &'a str, u64, u32),
+    Subject(&'a str, Option<&'a [u8]>, &'a str, u64, u32),
     Address(&'a str, Network, u64, u32),
     Key(&'a str, u64, u32),
 }
@@ -90,8 +98,12 @@ fn key<'a>(bucket: &Bucket<'a>, rate: Rate) -> Hashed<'a> {
     match *bucket {
         Bucket::Route {
             name,
-            caller: Caller::Proven(caller),
-        } => Hashed::Proven(name, caller, interval, burst),
+            caller: Caller::Key(id),
+        } => Hashed::Holder(name, id, interval, burst),
+        Bucket::Route {
+            name,
+            caller: Caller::Subject { issuer, subject },
+        } => Hashed::Subject(name, issuer, subject, interval, burst),
         Bucket::Route {
             name,
             caller: Caller::Address(address),
@@ -123,11 +135,16 @@ mod tests {
     #[test]
     fn each_route_caller_and_key_has_a_bucket_of_its_own() {
         let limits = Callers::new();
+        let of = |issuer, subject| Caller::Subject { issuer, subject };
         let buckets = [
-            route("a", Caller::Proven("x")),
-            route("a", Caller::Proven("y")),
-            route("b", Caller::Proven("x")),
-            route("ax", Caller::Proven("")),
+            route("a", Caller::Key("x")),
+            route("a", Caller::Key("y")),
+            route("b", Caller::Key("x")),
+            route("ax", Caller::Key("")),
+            route("a", of(None, "x")),
+            route("a", of(None, "y")),
+            route("a", of(Some(b"one"), "x")),
+            route("a", of(Some(b"two"), "x")),
             route("a", Caller::Address("192.0.2.1".parse().unwrap())),
             route("a", Caller::Address("192.0.2.2".parse().unwrap())),
             api_key("x"),
@@ -144,7 +161,7 @@ mod tests {
     #[test]
     fn a_request_that_one_bucket_refuses_is_counted_in_none() {
         let limits = Callers::new();
-        let (spent, free) = (api_key("x"), route("a", Caller::Proven("x")));
+        let (spent, free) = (api_key("x"), route("a", Caller::Key("x")));
         limits.admit(&[spent], NOW).unwrap();
         assert_eq!(limits.admit(&[free, spent], NOW), Err(60));
         assert_eq!(limits.admit(&[free], NOW), Ok(()));

@@ -266,7 +266,7 @@ pub(super) fn name_of(pair: &[u8]) -> &[u8] {
 
 /// What stands behind the first `=`; where there is none, the cookie has no name but a value, which
 /// is nobody's here (RFC 6265bis §5.6).
-fn value_of(pair: &[u8]) -> Option<&[u8]> {
+pub(in crate::rules) fn value_of(pair: &[u8]) -> Option<&[u8]> {
     let equals = pair.iter().position(|byte| *byte == b'=')?;
     let value = pair[equals + 1..].trim_ascii();
     let inner = value

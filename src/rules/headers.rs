@@ -9,8 +9,8 @@ use std::collections::HashSet;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::rules::cookie;
 use crate::rules::form::{Line, Lines};
+use crate::rules::{cookie, refresh};
 
 /// Whether a name speaks to the next hop only (RFC 9110 §7.6.1), besides those `Connection` lists.
 fn is_hop_by_hop(name: &[u8]) -> bool {
@@ -199,11 +199,15 @@ impl HeaderRules {
         Cow::Owned(kept.trim_ascii().to_owned())
     }
 
+    /// Whether a cookie is gatelet's: by its name, or by a value that is a refresh token of an old one.
     fn is_private_cookie(&self, pair: &[u8]) -> bool {
         let name = cookie::name_of(pair);
-        self.private_cookies
+        let private = self
+            .private_cookies
             .iter()
-            .any(|private| private.as_bytes() == name)
+            .any(|private| private.as_bytes() == name);
+        let value = cookie::value_of(pair);
+        private || value.is_some_and(|value| value.starts_with(b"gr_") && refresh::is_minted(value))
     }
 
     /// Drops from a request's trailers what must not stand there, and every reserved name.

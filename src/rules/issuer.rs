@@ -14,7 +14,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// How long apart two fetches are of which a token is the reason.
-const SPACING: Duration = Duration::from_secs(10);
+pub const SPACING: Duration = Duration::from_secs(10);
 
 /// How long the last good set is believed while fetches fail.
 const KEPT: Duration = Duration::from_secs(24 * 3600);

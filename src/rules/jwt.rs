@@ -10,7 +10,9 @@ mod object;
 mod own;
 
 pub use claims::{BadClaim, Expected};
-pub use compact::{Header, LONGEST, Malformed, Parts, issuer_of, signing_input, split};
+pub use compact::{
+    Header, LONGEST, Malformed, Parts, issuer_of, looks_like_jwt, signing_input, split,
+};
 pub use foreign::ForeignClaims;
 pub use object::Object;
 pub use own::{OwnClaims, TokenId};

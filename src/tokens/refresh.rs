@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::authn::access::Jwt;
+use crate::authn::access::{Jwt, Sorted};
 use crate::authn::access_token::AccessTokens;
 use crate::authn::families::Exchanged;
 use crate::rules::api_key::Digest;
@@ -227,7 +227,8 @@ impl Tokens {
         let Some(bearer) = line.and_then(|value| credential::bearer(value.as_bytes())) else {
             return Ok(None);
         };
-        let Some(sorted) = self.authenticators.sort_jwt(bearer) else {
+        let sorted = self.authenticators.sort_jwt(bearer);
+        let Some(sorted) = sorted.filter(Sorted::is_own) else {
             return Ok(None);
         };
         let charged = Some(call.client);

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::platform::Monotonic;
+use crate::rules::decision::Refusal;
 use crate::rules::headers::{self, HeaderRules};
 use crate::upstream::connection::Answer;
 use crate::upstream::pool::Lease;
@@ -27,8 +28,8 @@ const STEP: usize = 8 * 1024;
 /// How much of it is read at once where as much is there.
 const LARGEST_STEP: usize = 64 * 1024;
 
-/// Ends when the caller may no longer send or receive.
-pub type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Ends when the caller may no longer send or receive, and says why.
+pub type Ending = Pin<Box<dyn Future<Output = Refusal> + Send>>;
 
 /// A request's body on its way to the upstream.
 pub enum Outbound {
@@ -58,14 +59,14 @@ pub struct Meter {
 }
 
 /// Why a body was cut off, without its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CutShort {
     /// The caller went away or broke the framing.
     Broken,
     /// It is larger than the route allows.
     TooLarge,
-    /// The caller's credential expired or was revoked.
-    Ended,
+    /// The caller's credential is refused by now.
+    Ended(Refusal),
 }
 
 impl Meter {
@@ -91,7 +92,7 @@ impl Meter {
 
     /// Why the body was cut off, if it was.
     pub fn cut(&self) -> Option<CutShort> {
-        self.cut.get().copied()
+        self.cut.get().cloned()
     }
 
     fn cut_short(&self, why: CutShort) {
@@ -157,10 +158,10 @@ impl Upload {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             if let Some(ending) = &mut self.ending
-                && ending.as_mut().poll(cx).is_ready()
+                && let Poll::Ready(refusal) = ending.as_mut().poll(cx)
             {
                 self.ending = None;
-                self.meter.cut_short(CutShort::Ended);
+                self.meter.cut_short(CutShort::Ended(refusal));
                 return Poll::Ready(Some(Err(Cut::Ended)));
             }
             self.meter.waiting.store(true, Ordering::Relaxed);

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -15,7 +16,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
-use crate::harness::{KEY, Response, Upstream, World, eventually};
+use crate::harness::{KEY, Response, Upstream, World, eventually, request, within};
 
 const ISSUER: &str = "https://id.example.com";
 
@@ -462,4 +463,118 @@ fn keys_are_fetched_from_a_server_that_somebody_trusted_vouches_for() {
     eventually("the file is read again", || {
         visit(&world, "/guarded", &token).status == 200
     });
+}
+
+#[test]
+fn subjects_of_different_issuers_are_different_callers() {
+    let (one, two) = (es256(), es256());
+    let (here, there) = (Issuer::publishing(&[&one]), Issuer::publishing(&[&two]));
+    let upstream = Upstream::echo();
+    let limited = "[[routes]]\nprefix = \"/limited\"\nrequire = { any = [\"access_token\", \"api_key\"] }\n\
+                   rate_limit = { rate = \"1/h\", burst = 1 }\n";
+    let config = format!(
+        "{limited}{}\n[[access_token.trusted]]\nissuer = \"https://other.example.com\"\n\
+         audience = [\"api\"]\njwks_url = \"{}/jwks\"\n",
+        here.trusted(),
+        there.site.url()
+    );
+    let world = World::start(&upstream, &config);
+    let by = |signing: &SigningKey, issuer: &str, subject: &str| {
+        let mut claims = claims();
+        claims["iss"] = issuer.into();
+        claims["sub"] = subject.into();
+        visit(&world, "/limited", &token(signing, &claims)).status
+    };
+    assert_eq!(by(&one, ISSUER, "alice"), 200);
+    assert_eq!(by(&one, ISSUER, "alice"), 429);
+    assert_eq!(by(&two, "https://other.example.com", "alice"), 200);
+    assert_eq!(by(&two, "https://other.example.com", "static:ci"), 200);
+    assert_eq!(
+        world.status_with("/limited", KEY),
+        200,
+        "the key of that id"
+    );
+}
+
+#[test]
+fn what_is_held_open_ends_with_its_key() {
+    let signing = es256();
+    let published = Arc::new(Mutex::new(set(&[&signing])));
+    let document = Arc::clone(&published);
+    let site = Upstream::scripted(move |exchange| {
+        let document = document.lock().unwrap().clone();
+        exchange.answer("200 OK", "", &document)
+    });
+    let upstream = Upstream::scripted(|exchange| {
+        if !exchange.request().target.ends_with("/stream") {
+            return exchange.answer("200 OK", "", "");
+        }
+        exchange.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n")?;
+        exchange.peer_closes();
+        Ok(())
+    });
+    let config = trusted(&format!("jwks_url = \"{}/jwks.json\"", site.url()));
+    let world = World::start(&upstream, &config);
+    let bearer = format!("Bearer {}", token(&signing, &claims()));
+    let mut stream = world.connect();
+    stream.send(request(
+        "GET",
+        "/guarded/stream",
+        &[("authorization", &bearer)],
+    ));
+    stream.until("begun");
+    // Whoever asks about another key has the set fetched, once ten seconds have gone by.
+    *published.lock().unwrap() = set(&[&es256()]);
+    assert_eq!(
+        visit(&world, "/guarded", &token(&es256(), &claims())).status,
+        401
+    );
+    within(Duration::from_secs(15), "the key is withdrawn", || {
+        visit(&world, "/guarded", &token(&signing, &claims())).status == 401
+    });
+    assert!(!stream.rest().ends_with("0\r\n\r\n"), "cut, and not ended");
+}
+
+#[test]
+fn a_logout_does_not_wait_for_other_peoples_issuers() {
+    let signing = es256();
+    let mut issuer = Issuer::publishing(&[&signing]);
+    issuer.site.stop();
+    let upstream = Upstream::echo();
+    let wallet = "\n[wallet]\ndomains = [\"localhost\"]\n[store]\npath = \"{folder}/data\"\n";
+    let world = World::start(&upstream, &format!("{}{wallet}", issuer.trusted()));
+    let bearer = token(&signing, &claims());
+    assert_eq!(visit(&world, "/guarded", &bearer).status, 503);
+    let answer = world.send(format!(
+        "POST /api/v1/auth/logout HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {bearer}\r\n\
+         content-length: 0\r\n\r\n"
+    ));
+    assert_eq!(answer.status, 204);
+}
+
+/// However a token's header is written, it is one of somebody who is trusted.
+#[test]
+fn an_oddly_written_token_is_a_token() {
+    let signing = es256();
+    let issuer = Issuer::publishing(&[&signing]);
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, &issuer.trusted());
+    let mut long = claims();
+    long["padding"] = "x".repeat(9_000).into();
+    let good = token(&signing, &claims());
+    let (_, rest) = good.split_once('.').unwrap();
+    let spaced = URL_SAFE_NO_PAD.encode(format!(
+        "{{ \"alg\": \"ES256\", \"kid\": \"{}\"}}",
+        signing.kid()
+    ));
+    for odd in [
+        token(&signing, &long),
+        format!("{spaced}.{rest}"),
+        format!("x.{rest}"),
+    ] {
+        assert_eq!(visit(&world, "/guarded", &odd).status, 401);
+        assert_eq!(visit(&world, "/open", &odd).status, 200);
+        let seen = upstream.take().unwrap();
+        assert!(!seen.headers.has("authorization"), "no upstream sees it");
+    }
 }

@@ -95,6 +95,7 @@ impl Shell {
             pepper: None,
             statics: Vec::new(),
             session_lifetime: Lifetime::default(),
+            own_issuer: "".into(),
             access_token: None,
             signing_keys: None,
             trusted: Vec::new(),

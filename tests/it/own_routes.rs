@@ -148,3 +148,39 @@ fn a_signature_that_is_too_short_is_no_contracts() {
         assert_eq!((answer.status, &*answer.code()), (401, code), "{signature}");
     }
 }
+
+/// Why an upload was cut is what its sender would be told anew: nothing is wrong with a key when the
+/// store is gone, and a token that ended is no key.
+#[test]
+fn an_upload_that_is_cut_says_why() {
+    let site = Site::with("ttl = \"2s\"\n");
+    let signed_in = site.sign_in(&Wallet::numbered(91), "body");
+    let bearer = signed_in.json()["accessToken"].as_str().unwrap().to_owned();
+    let begin = |target: &str, header: &str| {
+        let mut client = site.world.connect();
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nhost: api.test\r\n{header}\r\ncontent-length: 10\r\n\r\nbegun"
+        ));
+        client
+    };
+    let mut expires = begin("/token", &format!("authorization: Bearer {bearer}"));
+    let answer = expires.response_to("POST");
+    assert_eq!((answer.status, &*answer.code()), (401, "token_expired"));
+
+    let upstream = Upstream::echo();
+    let world = World::start(
+        &upstream,
+        "[[routes]]\nprefix = \"/keys\"\nrequire = [\"api_key\"]\n\
+         [store]\npath = \"{folder}/data\"\n[cache]\nmax_staleness = \"1s\"\n",
+    );
+    let (_, key) = world.create_key("up", &[]);
+    world.within_a_second("/keys", &key, 200);
+    let mut client = world.connect();
+    client.send(format!(
+        "POST /keys HTTP/1.1\r\nhost: api.test\r\nx-api-key: {key}\r\ncontent-length: 10\r\n\r\nbegun"
+    ));
+    let (data, away) = (world.folder().join("data"), world.folder().join("away"));
+    fs::rename(&data, &away).unwrap();
+    let answer = client.response_to("POST");
+    assert_eq!((answer.status, &*answer.code()), (503, "store_unavailable"));
+}

@@ -586,3 +586,83 @@ fn sign_in_can_be_turned_on_by_a_reload() {
     let signed_in = site.sign_in(&Wallet::numbered(23), "body");
     assert_eq!(site.portfolio(&text(&signed_in, "accessToken")).status, 200);
 }
+
+/// Clients put their access token on every request, and a refresh may be one of them.
+#[test]
+fn a_refresh_takes_no_offence_at_the_access_token_beside_it() {
+    let site = Site::open();
+    let signed_in = site.sign_in(&Wallet::numbered(81), "body");
+    let bearer = format!("Bearer {}", text(&signed_in, "accessToken"));
+    let mut refresh = text(&signed_in, "refreshToken");
+    for bearer in [&*bearer, "Bearer gs_x", "Bearer x.y.z"] {
+        let body = json!({"refreshToken": refresh});
+        let answer = site.post("/refresh", &[("authorization", bearer)], &body);
+        assert_eq!(answer.status, 200, "{bearer}: {}", answer.text());
+        refresh = text(&answer, "refreshToken");
+    }
+    // A key is judged wherever one may be shown.
+    let body = json!({"refreshToken": refresh});
+    let revoked = site.world.create_key("gone", &["--owner", "acme"]);
+    site.world.revoke_key(&revoked.0);
+    let bearer = format!("Bearer {}", revoked.1);
+    let answer = site.post("/refresh", &[("authorization", &bearer)], &body);
+    assert_eq!((answer.status, &*answer.code()), (401, "api_key_invalid"));
+}
+
+/// An API that introspects a token was shown it by whoever bears it.
+#[test]
+fn a_token_that_is_introspected_was_presented() {
+    let site = Site::open();
+    let (_, asking) = site
+        .world
+        .create_key("asking", &["--scope", "tokens:introspect"]);
+    site.world.within_a_second("/keys", &asking, 200);
+    let first = site.sign_in(&Wallet::numbered(82), "body");
+    let old = text(&first, "refreshToken");
+    let next = site.refresh(&old);
+    let form = format!("token={}", text(&next, "accessToken"));
+    let length = form.len();
+    let told = site.world.send(format!(
+        "POST {AUTH}/introspect HTTP/1.1\r\nhost: api.test\r\nx-api-key: {asking}\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {length}\r\n\r\n{form}"
+    ));
+    assert_eq!(told.json()["active"], true);
+    let data = rusqlite::Connection::open(site.world.folder().join("data/gatelet.db")).unwrap();
+    let noted: String = data
+        .query_row(
+            "SELECT CAST(value AS TEXT) FROM records WHERE value LIKE '%presented%'",
+            (),
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert!(noted.contains("presented"), "{noted}");
+}
+
+/// What was issued before is still gatelet's own, and no upstream sees it.
+#[test]
+fn tokens_of_a_sign_in_that_was_turned_off_go_nowhere() {
+    let site = Site::open();
+    let signed_in = site.sign_in(&Wallet::numbered(83), "cookie");
+    let bearer = format!("Bearer {}", text(&signed_in, "accessToken"));
+    let cookie = format!("__Host-refresh={}", cookie(&signed_in));
+    let routes = ROUTES.split("[auth]").next().unwrap();
+    let routes = routes
+        .split("[[routes]]")
+        .filter(|it| it.contains("/open") || it.contains("/keys"));
+    let routes: Vec<&str> = routes.collect();
+    let routes = format!("[[routes]]{}", routes.join("[[routes]]"));
+    let store =
+        "[store]\npath = \"{folder}/data\"\n[refresh_token.cookie]\nname = \"__Host-other\"\n";
+    site.world
+        .write_config(&site.upstream, &format!("{routes}{store}"));
+    site.world.signal("HUP");
+    let headers = [("authorization", &*bearer), ("cookie", &*cookie)];
+    eventually("there is no sign-in", || {
+        site.world.get("/.well-known/jwks.json", &[]).status == 404
+    });
+    site.upstream.take();
+    assert_eq!(site.world.get("/open", &headers).status, 200);
+    let seen = site.upstream.take().unwrap();
+    assert_eq!(seen.headers.one("authorization"), None);
+    assert_eq!(seen.headers.one("cookie"), None);
+}

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use crate::authn::issuers::Publication;
 use crate::authn::jwt::verifying::KeySet;
+use crate::cache::feed::Pulse;
 use crate::fetch::{DEADLINE, FetchError};
 use crate::platform::{Monotonic, Platform};
-use crate::rules::api_key::Digest;
 use crate::rules::issuer;
 use crate::rules::jwk::LONGEST_SET;
 use crate::telemetry::metrics::{IssuerFetch, Metrics};
@@ -45,8 +45,7 @@ struct State {
 /// The last set that was good.
 struct Good {
     keys: Arc<KeySet>,
-    /// Of the document.
-    digest: Digest,
+    document: Bytes,
     fetched_at: Monotonic,
 }
 
@@ -64,10 +63,13 @@ struct Progress {
 }
 
 impl Published {
-    /// Has a publication at hand from now on. Has to be called within a runtime.
+    /// Has a publication at hand from now on, beginning with what `before` has of it: the same place,
+    /// read in another way. `pulse` beats when the keys change. Has to be called within a runtime.
     pub fn keep(
         publication: Publication,
+        before: Option<&Self>,
         fetch: Fetch,
+        pulse: Pulse,
         platform: Platform,
         metrics: Metrics,
     ) -> Self {
@@ -76,7 +78,7 @@ impl Published {
             ..Progress::default()
         };
         let state = Arc::new(State {
-            good: ArcSwapOption::empty(),
+            good: ArcSwapOption::new(before.and_then(|before| before.read_as(&publication))),
             progress: watch::Sender::new(under_way),
             wanted: Notify::new(),
         });
@@ -84,6 +86,7 @@ impl Published {
             publication: publication.clone(),
             state: Arc::clone(&state),
             fetch,
+            pulse,
             platform,
             metrics,
         };
@@ -92,6 +95,17 @@ impl Published {
             state,
             keeper: tokio::spawn(keeper.keep()),
         }
+    }
+
+    /// What is at hand, read as another publication of the same place says.
+    fn read_as(&self, publication: &Publication) -> Option<Arc<Good>> {
+        let good = self.state.good.load_full()?;
+        let (keys, _) = KeySet::from_jwks(&good.document, &publication.algorithms).ok()?;
+        Some(Arc::new(Good {
+            keys: Arc::new(keys),
+            document: good.document.clone(),
+            fetched_at: good.fetched_at,
+        }))
     }
 
     /// What is kept at hand.
@@ -127,15 +141,20 @@ impl Published {
         self.state.progress.borrow().failures == 0 && self.with(now, |_| ()).is_some()
     }
 
-    /// Waits for the fetch that is under way, or for another one where it is time for that.
+    /// Waits for the fetch that is under way, or for another one where it is time for that. Else one
+    /// is made when it is.
     pub(super) async fn newer(&self, now: Monotonic) {
         let mut progress = self.state.progress.subscribe();
         let before = *progress.borrow_and_update();
-        if !before.under_way {
-            if !issuer::may_ask(now.since(before.ended_at)) {
-                return;
-            }
+        if !before.under_way || before.failures > 0 {
             self.state.wanted.notify_one();
+        }
+        if !before.under_way && !issuer::may_ask(now.since(before.ended_at)) {
+            return;
+        }
+        // Without any keys each of its callers would wait for an issuer that does not answer.
+        if before.failures > 0 && self.with(now, |_| ()).is_none() {
+            return;
         }
         let ended = progress.wait_for(|progress| progress.ended > before.ended);
         // Twice: one under way may have begun just before.
@@ -166,6 +185,7 @@ struct Keeper {
     publication: Publication,
     state: Arc<State>,
     fetch: Fetch,
+    pulse: Pulse,
     platform: Platform,
     metrics: Metrics,
 }
@@ -207,17 +227,16 @@ impl Keeper {
         if let Err(error) = self.platform.entropy.fill(&mut jitter) {
             tracing::warn!(%error, "the next fetch of keys is not spread");
         }
-        let mut due = std::pin::pin!(tokio::time::sleep(issuer::wait(failures, jitter[0])));
-        loop {
-            tokio::select! {
-                () = &mut due => return,
-                () = self.state.wanted.notified() => {
-                    // Else it was asked for before the last one ended.
-                    if issuer::may_ask(self.platform.clock.monotonic().since(since)) {
-                        return;
-                    }
-                }
-            }
+        let mut due = pin!(tokio::time::sleep(issuer::wait(failures, jitter[0])));
+        tokio::select! {
+            () = &mut due => return,
+            () = self.state.wanted.notified() => {}
+        }
+        let rested = self.platform.clock.monotonic().since(since);
+        let soonest = tokio::time::sleep(issuer::SPACING.saturating_sub(rested));
+        tokio::select! {
+            () = due => {}
+            () = soonest => {}
         }
     }
 
@@ -231,10 +250,9 @@ impl Keeper {
                 return false;
             }
         };
-        let digest = Digest::of(&document);
         let known = self.state.good.load();
-        if let Some(known) = known.as_ref().filter(|known| known.digest == digest) {
-            self.put(Arc::clone(&known.keys), digest, now);
+        if let Some(known) = known.as_ref().filter(|known| known.document == document) {
+            self.put(Arc::clone(&known.keys), document, now);
             return true;
         }
         let (keys, ignored) = match KeySet::from_jwks(&document, &self.publication.algorithms) {
@@ -251,14 +269,16 @@ impl Keeper {
             tracing::warn!(%location, "an issuer publishes no key that can be used");
         }
         tracing::info!(%location, keys = keys.len(), "an issuer's keys are in force");
-        self.put(Arc::new(keys), digest, now);
+        self.put(Arc::new(keys), document, now);
+        // What is held open on a key that was withdrawn ends now.
+        self.pulse.beat();
         true
     }
 
-    fn put(&self, keys: Arc<KeySet>, digest: Digest, fetched_at: Monotonic) {
+    fn put(&self, keys: Arc<KeySet>, document: Bytes, fetched_at: Monotonic) {
         self.state.good.store(Some(Arc::new(Good {
             keys,
-            digest,
+            document,
             fetched_at,
         })));
     }

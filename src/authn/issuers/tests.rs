@@ -13,6 +13,7 @@ use tokio::time::{Instant, advance};
 use super::*;
 use crate::authn::jwt::signing::SigningKey;
 use crate::authn::jwt::verifying::VerifyingKey;
+use crate::cache::feed::Pulse;
 use crate::fetch::{Authorities, FetchError};
 use crate::platform::{Clock, Entropy, Platform};
 use crate::rules::jwt::{OwnClaims, SigningAlgorithm, TokenId};
@@ -91,6 +92,7 @@ impl Site {
 struct Desk {
     site: Arc<Site>,
     issuers: Arc<Issuers>,
+    pulse: Pulse,
     clock: Arc<PausedClock>,
 }
 
@@ -108,11 +110,23 @@ impl Desk {
             site.publish(keys);
         }
         let clock = Arc::new(PausedClock::new());
+        let mut desk = Self {
+            site,
+            issuers: Arc::new(Issuers::none()),
+            pulse: Pulse::new(),
+            clock,
+        };
+        desk.issuers = Arc::new(desk.trusting(&[Algorithm::Es256], None));
+        desk
+    }
+
+    /// The issuers where tokens may be signed so, beginning with what was fetched `before`.
+    fn trusting(&self, algorithms: &[Algorithm], before: Option<&Published>) -> Issuers {
         let platform = Platform {
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(Ones),
         };
-        let asked = Arc::clone(&site);
+        let asked = Arc::clone(&self.site);
         let fetch: Fetch = Arc::new(move |_, _| {
             asked.asked.fetch_add(1, Ordering::Relaxed);
             let document = asked.document.lock().unwrap().clone();
@@ -129,24 +143,19 @@ impl Desk {
             audience: vec!["api".into()],
             keys: Source::Published(Publication {
                 location: location.unwrap(),
-                algorithms: vec![Algorithm::Es256],
+                algorithms: algorithms.into(),
             }),
         };
-        let issuers = Issuers::new(&[config], 100, |publication| {
-            let (fetch, platform) = (Arc::clone(&fetch), platform.clone());
-            let metrics = Metrics::new(1);
+        Issuers::new(&[config], 100, |publication| {
             Arc::new(Published::keep(
                 publication.clone(),
-                fetch,
-                platform,
-                metrics,
+                before,
+                Arc::clone(&fetch),
+                self.pulse.clone(),
+                platform.clone(),
+                Metrics::new(1),
             ))
-        });
-        Self {
-            site,
-            issuers: Arc::new(issuers),
-            clock,
-        }
+        })
     }
 
     fn published(&self) -> Arc<Published> {
@@ -275,14 +284,63 @@ async fn an_unknown_key_is_asked_about_once_in_ten_seconds() {
     }
     assert_eq!(desk.site.asked(), 2, "one fetch for all");
 
-    // And for a key that is none of the issuer's, only after another ten seconds.
+    // For keys that are none of the issuer's no more often; it need not be asked for again.
     for _ in 0..50 {
         assert!(desk.verify(&token(&key())).await.unwrap().is_none());
     }
     assert_eq!(desk.site.asked(), 2);
+    desk.pass(9).await;
+    assert_eq!(desk.site.asked(), 2);
+    desk.pass(2).await;
+    assert_eq!(desk.site.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stranger_asks_about_does_not_hide_a_rotation() {
+    let (old, new) = (key(), key());
+    let desk = Desk::publishing(&[&old]).await;
     desk.pass(10).await;
     assert!(desk.verify(&token(&key())).await.unwrap().is_none());
-    assert_eq!(desk.site.asked(), 3);
+    desk.site.publish(&[&new]);
+    // The next ten seconds have been used up. It is asked about nonetheless, as soon as may be.
+    assert!(desk.verify(&token(&new)).await.unwrap().is_none());
+    desk.pass(11).await;
+    assert!(desk.verify(&token(&new)).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_change_are_told_of() {
+    let (old, new) = (key(), key());
+    let desk = Desk::publishing(&[&old]).await;
+    let mut beats = desk.pulse.listen();
+    desk.pass(331).await;
+    assert!(!beats.has_changed().unwrap(), "they are the same");
+    desk.site.publish(&[&new]);
+    desk.pass(331).await;
+    assert!(beats.has_changed().unwrap());
+    beats.mark_unchanged();
+    desk.site.break_down();
+    desk.pass(331).await;
+    assert!(
+        !beats.has_changed().unwrap(),
+        "the last good ones are believed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_configuration_begins_with_what_was_fetched() {
+    let signing = key();
+    let mut desk = Desk::publishing(&[&signing]).await;
+    desk.site.break_down();
+    let both = [Algorithm::Rs256, Algorithm::Es256];
+    desk.issuers = Arc::new(desk.trusting(&both, Some(&desk.published())));
+    assert!(desk.verify(&token(&signing)).await.unwrap().is_some());
+    // What the other one does not allow is not taken from it.
+    let rsa = [Algorithm::Rs256];
+    desk.issuers = Arc::new(desk.trusting(&rsa, Some(&desk.published())));
+    assert!(desk.verify(&token(&signing)).await.is_err());
+    desk.pass(86_400).await;
+    assert!(desk.verify(&token(&signing)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,6 +353,11 @@ async fn whoever_may_not_ask_causes_no_fetch() {
         .await;
     assert_eq!(refused.unwrap_err(), limited.into());
     assert_eq!(desk.site.asked(), 1);
+    // While nobody has any keys, nobody is charged for that.
+    let desk = Desk::publishing(&[]).await;
+    let token = token(&key());
+    let refused = desk.verify_if(&token, || Err(Reject::TokenInvalid)).await;
+    assert_eq!(refused.unwrap_err(), Fault::IssuerUnavailable.into());
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,20 +372,20 @@ async fn the_first_requests_wait_for_the_first_fetch() {
 async fn an_issuer_never_reached_is_a_breakage_and_asked_ever_more_seldom() {
     let signing = key();
     let desk = Desk::publishing(&[]).await;
-    let unavailable = Refusal::from(Fault::IssuerUnavailable);
     for waits in [1, 2, 4, 8, 16, 32, 60, 60] {
         let asked = desk.site.asked();
-        assert_eq!(
-            desk.verify(&token(&signing)).await.unwrap_err(),
-            unavailable
-        );
-        assert_eq!(desk.site.asked(), asked, "it was asked a moment ago");
         tokio::time::sleep(Duration::from_millis(waits * 1_000 - 1)).await;
         assert_eq!(desk.site.asked(), asked, "{waits}");
         tokio::time::sleep(Duration::from_millis(2)).await;
         assert_eq!(desk.site.asked(), asked + 1, "{waits}");
+        // Until that has failed as well.
+        tokio::time::sleep(Duration::from_millis(49)).await;
     }
-    // A token need not wait for the end of that.
+    // Nobody waits for it, and whoever comes has it asked within ten seconds.
+    let before = desk.clock.monotonic();
+    let asked = desk.verify(&token(&signing)).await;
+    assert_eq!(asked.unwrap_err(), Fault::IssuerUnavailable.into());
+    assert_eq!(desk.clock.monotonic(), before);
     desk.site.publish(&[&signing]);
     desk.pass(11).await;
     assert!(desk.verify(&token(&signing)).await.unwrap().is_some());

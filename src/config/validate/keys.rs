@@ -59,6 +59,7 @@ pub(super) fn api_keys(
         pepper: pepper.map(Pepper),
         statics,
         session_lifetime: Lifetime::default(),
+        own_issuer: Box::default(),
         access_token: None,
         signing_keys: None,
         trusted: Vec::new(),

@@ -55,6 +55,7 @@ pub(super) fn validate(
     let store = raw.store.as_ref().map(|store| self::store(store, findings));
     authn.session_lifetime = tokens::session_lifetime(raw, findings);
     (authn.access_token, authn.signing_keys) = tokens::access_token(raw, watch, findings);
+    authn.own_issuer = tokens::own_issuer(raw);
     authn.trusted = trusted::issuers(raw, watch, findings);
     let tokens = tokens::tokens(raw, findings);
     keys::usable(&authn, store.is_some(), &routes, findings);

@@ -133,6 +133,15 @@ fn trusts(raw: &Raw) -> bool {
     section.is_some_and(|section| !section.trusted.is_empty())
 }
 
+/// The `iss` of the tokens that are issued here, or would be.
+pub(super) fn own_issuer(raw: &Raw) -> Box<str> {
+    let section = raw.access_token.as_ref();
+    let default = || AccessToken::default().issuer;
+    section
+        .map_or_else(default, |section| section.issuer.clone())
+        .into()
+}
+
 /// How access tokens are issued, and the keys that are named for it.
 pub(super) fn access_token(
     raw: &Raw,
