@@ -34,4 +34,5 @@ mod store;
 mod strangers;
 mod sweeps;
 mod telemetry;
+mod timed;
 mod websocket;

@@ -8,7 +8,7 @@ use gatelet::platform::{Clock, Monotonic, Platform, SystemEntropy};
 use gatelet::rules::time::Timestamp;
 
 /// What the clock says at first: some time of the year 2027.
-const BEGIN: u64 = 1_800_000_000;
+pub(super) const BEGIN: u64 = 1_800_000_000;
 
 /// Stands still until it is moved; its clones are one clock.
 #[derive(Clone, Default)]

@@ -1,4 +1,4 @@
-//! What every suite stands on: a [`World`] runs the real program, an [`Upstream`] records the raw
+//! What every suite stands on: a [`World`] runs the real program, a [`Timed`] does in time that stands still, an [`Upstream`] records the raw
 //! bytes it is sent, a [`Client`] writes raw bytes and reads what comes back.
 //!
 //! Nothing here judges. Every wait has a bound; nothing sleeps for luck.
@@ -8,6 +8,7 @@ mod clock;
 mod h2;
 mod process;
 mod random;
+mod timed;
 mod upstream;
 mod wait;
 mod wallet;
@@ -18,6 +19,7 @@ pub(crate) use client::{Client, Response, request};
 pub(crate) use clock::HandClock;
 pub(crate) use h2::{Frames, H2, RawAnswer, empty, with_trailers};
 pub(crate) use random::Random;
+pub(crate) use timed::{BEGAN, Serve, Timed};
 pub(crate) use upstream::{Exchange, Received, Upstream};
 pub(crate) use wait::{BOUND, eventually, within};
 pub(crate) use wallet::Wallet;

@@ -321,7 +321,7 @@ pub(crate) fn sha256_hex(secret: &str) -> String {
         .concat()
 }
 
-fn configuration(folder: &Path, url: &str, toml: &str) -> String {
+pub(super) fn configuration(folder: &Path, url: &str, toml: &str) -> String {
     let toml = toml.replace("{folder}", folder.to_str().unwrap());
     let (key, narrow) = (sha256_hex(KEY), sha256_hex(NARROW_KEY));
     format!(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Response, Upstream, Wallet, World};
+use crate::harness::{KEY, Response, Serve, Timed, Upstream, Wallet, World, request, sha256_hex};
 
 /// The routes, and the beginning of `[access_token]`.
 pub(crate) const ROUTES: &str = r#"
@@ -51,9 +51,9 @@ path = "{folder}/data"
 pub(crate) const AUTH: &str = "/api/v1/auth";
 
 /// A program that wallets sign in to, and a key to do it with.
-pub(crate) struct Site {
+pub(crate) struct Site<W = World> {
     pub(crate) upstream: Upstream,
-    pub(crate) world: World,
+    pub(crate) world: W,
     pub(crate) key: String,
 }
 
@@ -79,7 +79,39 @@ impl Site {
             key,
         }
     }
+}
 
+impl Site<Timed> {
+    /// In time that stands still; its key is the static one, of `platform` with `portfolio:read`.
+    pub(crate) fn timed(more: &str) -> Self {
+        Self::timed_by(&format!("{ROUTES}{more}{REST}"))
+    }
+
+    /// The same with a configuration of its own.
+    pub(crate) fn timed_by(toml: &str) -> Self {
+        let upstream = Upstream::echo();
+        Self {
+            world: Timed::start(&upstream, toml),
+            upstream,
+            key: KEY.to_owned(),
+        }
+    }
+}
+
+/// A static key, as the configuration has it. One without a name for its owner has none.
+pub(crate) fn static_key(secret: &str, owner: &str, scopes: &[&str]) -> String {
+    let owner = match owner {
+        "" => String::new(),
+        owner => format!("owner = \"{owner}\"\n"),
+    };
+    let digest = sha256_hex(secret);
+    format!(
+        "\n[[api_keys.static]]\nname = \"{secret}\"\n{owner}sha256 = \"{digest}\"\n\
+         scopes = {scopes:?}\n"
+    )
+}
+
+impl<W: Serve> Site<W> {
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
         use std::fmt::Write;
 
@@ -122,8 +154,8 @@ impl Site {
     pub(crate) fn portfolio(&self, token: &str) -> Response {
         let bearer = format!("Bearer {token}");
         let headers = [("x-api-key", &*self.key), ("authorization", &bearer)];
-        self.world
-            .get("/api/v1/portfolio?network=arbitrum", &headers)
+        let target = "/api/v1/portfolio?network=arbitrum";
+        self.world.send(request("GET", target, &headers))
     }
 
     pub(crate) fn refresh(&self, token: &str) -> Response {
