@@ -13,6 +13,7 @@ mod architecture;
 mod config;
 mod cors;
 mod crash;
+mod credentials;
 mod drain;
 mod expiries;
 mod http2;

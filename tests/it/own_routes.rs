@@ -1,4 +1,11 @@
-//! Requests to gatelet's own routes whose bodies come slowly, or not as they should.
+//! gatelet's own routes: what they take and answer, and bodies that come slowly or not as they should.
+
+mod grants;
+mod introspection;
+mod origins;
+mod paths;
+mod secrets;
+mod sign_ins;
 
 use std::fs;
 
