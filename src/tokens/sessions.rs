@@ -109,14 +109,20 @@ impl Tokens {
 
     pub(super) async fn end_session(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
         let (sessions, key) = (self.sessions()?, issuing_key(call)?);
-        let id = call.route.pattern.path.filled("sessionId", call.path);
+        let path = &call.route.pattern.path;
+        let id = path.filled("sessionId", call.path);
         let found = match &id {
             Some(id) => sessions.sessions().find(id).await,
             None => Ok(None),
         };
         let found = found.map_err(|error| failure(&error))?;
+        // Below the path of one subject there are no sessions of another: whoever lets a user
+        // through to its own path lets it end its own sessions alone.
+        let named = path.filled("subject", call.path);
+        let is_below = |record: &Record| named.as_deref().is_none_or(|it| *it == *record.subject);
         // Whether there is one of another owner is nobody else's affair.
-        let Some((digest, _)) = found.filter(|(_, record)| is_of(key, record)) else {
+        let found = found.filter(|(_, record)| is_of(key, record) && is_below(record));
+        let Some((digest, _)) = found else {
             return Err(Reject::NotFound.into());
         };
         sessions

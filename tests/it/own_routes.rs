@@ -1,5 +1,6 @@
 //! gatelet's own routes: what they take and answer, and bodies that come slowly or not as they should.
 
+mod endings;
 mod grants;
 mod introspection;
 mod origins;
