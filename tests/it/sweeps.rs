@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatelet::authn::families::{self, Families};
+use gatelet::authn::nonces::Nonces;
 use gatelet::authn::sessions::{NewSession, Sessions};
 use gatelet::rules::api_key::Label;
 use gatelet::rules::principal::Scopes;
@@ -122,4 +123,29 @@ async fn what_lives_outlives_every_sweep() {
     assert_eq!(place.kept().await, begun);
     place.clock.advance(Duration::from_secs(1));
     assert_eq!(place.sessions.sweep().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_spent_nonce_stays_spent_for_as_long_as_it_is_good() {
+    let place = Place::open();
+    let nonces = Nonces::open(Arc::clone(&place.store), place.clock.platform()).await;
+    let nonces = nonces.unwrap();
+    let ttl = Duration::from_secs(300);
+    let (text, nonce) = nonces.issue(1, ttl, "key_1", "app.example").unwrap();
+    assert!(nonces.spend(&nonce).await.unwrap());
+    place
+        .clock
+        .advance(ttl.saturating_sub(Duration::from_nanos(1)));
+    assert_eq!(nonces.sweep().await.unwrap(), 0);
+    assert_eq!(
+        nonces.read(&text, "key_1", "app.example"),
+        Some(nonce.clone())
+    );
+    assert!(!nonces.spend(&nonce).await.unwrap(), "once");
+    // The clock of another replica may be behind.
+    place.clock.advance(Duration::from_secs(60));
+    assert_eq!(nonces.sweep().await.unwrap(), 0);
+    place.clock.advance(Duration::from_nanos(1));
+    assert_eq!(nonces.sweep().await.unwrap(), 1);
+    assert_eq!(nonces.read(&text, "key_1", "app.example"), None);
 }
