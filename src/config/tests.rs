@@ -3,6 +3,7 @@
 mod meaning;
 mod problems;
 mod sources;
+mod tokens;
 
 use std::ffi::OsString;
 use std::fs;
