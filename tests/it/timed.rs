@@ -3,6 +3,7 @@
 mod access_tokens;
 mod families;
 mod nonces;
+mod replicas;
 mod sessions;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The program in this process, with time in the test's hands.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,26 +21,35 @@ pub(crate) const BEGAN: u64 = super::clock::BEGIN;
 /// What follows the test's own words: nothing goes stale by itself however far time is moved.
 const REST: &str = "\n[cache]\nmax_staleness = \"365d\"\n[log]\naccess = false\n";
 
+const FILE: &str = "config.toml";
+
 /// A gatelet whose clock stands still until it is moved.
 pub(crate) struct Timed {
     clock: HandClock,
     proxy: SocketAddr,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    _folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Timed {
     /// Runs gatelet before `upstream`; `toml` as in [`World::start`], but for `[cache]` and
     /// `[log]`.
     pub(crate) fn start(upstream: &Upstream, toml: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("config.toml");
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let text = configuration(folder.path(), &upstream.url(), &format!("{toml}{REST}"));
-        std::fs::write(&file, text).unwrap();
-        let loaded = config::load(&file, &Overrides::default());
+        std::fs::write(folder.path().join(FILE), text).unwrap();
+        Self::run(folder, HandClock::default())
+    }
+
+    /// Another gatelet on the same configuration and store, in the same time.
+    pub(crate) fn another(&self) -> Self {
+        Self::run(Arc::clone(&self.folder), self.clock.clone())
+    }
+
+    fn run(folder: Arc<TempDir>, clock: HandClock) -> Self {
+        let loaded = config::load(&folder.path().join(FILE), &Overrides::default());
         let config = loaded.unwrap_or_else(|problems| panic!("{:?}", problems.list));
-        let clock = HandClock::default();
         let platform = clock.platform();
         let (end, ended) = oneshot::channel();
         let (tell, told) = mpsc::channel();
@@ -61,7 +70,7 @@ impl Timed {
             proxy: told.recv().unwrap(),
             end: Some(end),
             thread: Some(thread),
-            _folder: folder,
+            folder,
         }
     }
 
