@@ -141,7 +141,10 @@ proptest! {
     #[test]
     fn a_changed_byte_is_refused_or_read_back(place in 0..FULL.len(), byte: u8) {
         let mut bytes = FULL.as_bytes().to_vec();
+        // The letters of a date and time have no case (RFC 3339 §5.6): it is the same time.
+        let is_of_time = matches!(bytes[place], b'T' | b'Z');
         prop_assume!(bytes[place] != byte);
+        prop_assume!(!(is_of_time && bytes[place].eq_ignore_ascii_case(&byte)));
         bytes[place] = byte;
         if let Ok(message) = Message::parse(&bytes) {
             let text = message.to_string();

@@ -102,14 +102,17 @@ async fn the_cap_is_exact_however_often_a_session_is_used() {
     let token = replica.issue().await;
     tokio::spawn(Arc::clone(&replica.sessions).keep_writing());
     let cap: Timestamp = clock.now().plus(lifetime.max);
-    for _ in 0..299 {
+    for tenth in 1..300 {
         pass(&clock, TENTH).await;
         let session = replica.r#use(&token).await;
         let slid = clock.now().plus(lifetime.idle).min(cap);
         assert_eq!(session.expires_at(), slid);
         assert_eq!(session.max_expires_at(), cap);
+        // The store works in real time, which must not be outrun.
+        if tenth % 10 == 0 || tenth == 299 {
+            replica.settle().await;
+        }
     }
-    replica.settle().await;
     assert_eq!(replica.stored(&token).await.expires_at, cap);
     pass(&clock, cap.minus(INSTANT).since(clock.now())).await;
     replica.r#use(&token).await;
