@@ -105,7 +105,7 @@ impl Families {
             ),
         ];
         match self.store.swap(writes, Vec::new()).await? {
-            Swapped::Committed { .. } => Ok((family, token)),
+            Swapped::Committed => Ok((family, token)),
             Swapped::Conflict => Err(SessionsError::Contended),
         }
     }

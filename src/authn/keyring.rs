@@ -162,7 +162,7 @@ impl Keyring {
             .swap(creation(&record), vec![change(&record, &[])])
             .await?
         {
-            Swapped::Committed { .. } => Ok(Created { secret, record }),
+            Swapped::Committed => Ok(Created { secret, record }),
             // An id or a secret came twice out of the generator: it is not fit for secrets.
             Swapped::Conflict => Err(KeyringError::Contended),
         }

@@ -142,7 +142,7 @@ impl Sessions {
         let writes = creation(&digest, &record);
         // Nobody can remember anything of a token that nobody knew: no event.
         match self.store.swap(writes, Vec::new()).await? {
-            Swapped::Committed { .. } => Ok(Issued { token, record }),
+            Swapped::Committed => Ok(Issued { token, record }),
             Swapped::Conflict => Err(SessionsError::Contended),
         }
     }

@@ -9,13 +9,10 @@ use tokio::sync::watch;
 use crate::platform::{Clock, Monotonic};
 use crate::rules::api_key::Digest;
 use crate::rules::feed::Change;
-use crate::store::{Store, StoreFault};
+use crate::store::{Place, Store, StoreFault};
 use crate::telemetry::metrics::Metrics;
 
 use super::verdicts::Verdicts;
-
-/// How often the store is asked for news: a change holds here well within a second.
-const PERIOD: Duration = Duration::from_millis(100);
 
 /// The most events taken at once.
 const BATCH: u32 = 1000;
@@ -121,7 +118,7 @@ pub struct Follower {
     pulse: Pulse,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    last: u64,
+    last: Place,
     connected: bool,
 }
 
@@ -137,7 +134,7 @@ impl Follower {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Self, StoreFault> {
-        let last = store.events_since(u64::MAX, 1).await?.last;
+        let last = store.latest().await?;
         freshness.hear(clock.monotonic());
         metrics.store_connected(true);
         metrics.event_lag(Duration::ZERO);
@@ -156,7 +153,6 @@ impl Follower {
     /// Follows for ever. Cancel safe.
     pub async fn follow(mut self) {
         loop {
-            tokio::time::sleep(PERIOD).await;
             self.catch_up().await;
         }
     }
@@ -164,7 +160,7 @@ impl Follower {
     async fn catch_up(&mut self) {
         // What was asked before an answer is what the answer vouches for, however long it took.
         let asked = self.clock.monotonic();
-        match self.store.events_since(self.last, BATCH).await {
+        match self.store.follow(self.last, BATCH).await {
             Ok(events) => {
                 if !self.connected {
                     tracing::info!("the store answers again");

@@ -19,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{Events, Listed, OpenError, StoreFault, Swapped, Versioned, Write};
+use super::{Events, Listed, OpenError, Place, StoreFault, Swapped, Versioned, Write};
 use crate::platform::Clock;
 
 /// How many operations may wait for a thread; one more is refused.
@@ -83,7 +83,19 @@ impl Embedded {
             .await
     }
 
-    pub(super) async fn events_since(&self, id: u64, limit: u32) -> Result<Events, StoreFault> {
+    pub(super) async fn latest(&self) -> Result<Place, StoreFault> {
+        self.reader
+            .ask(|answer| reader::Job::Latest { answer })
+            .await
+    }
+
+    pub(super) async fn events_since(
+        &self,
+        place: Place,
+        limit: u32,
+    ) -> Result<Events, StoreFault> {
+        // One that is none of this store's lies behind it.
+        let id = u64::try_from(place.id).unwrap_or(u64::MAX);
         self.reader
             .ask(|answer| reader::Job::EventsSince { id, limit, answer })
             .await

@@ -1,7 +1,7 @@
 //! Records that outlive the process: load, swap, events.
 //!
 //! Knows no rules: it loads a record with its version, swaps records against their versions
-//! together with events, lists records, and lists the events since an id. What records mean, and
+//! together with events, lists records, and lists the events since a place. What records mean, and
 //! what to do about a conflict, is judged by whoever calls.
 
 mod embedded;
@@ -50,37 +50,48 @@ pub struct Write {
 /// A swap's outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swapped {
-    /// Every write was made and is on disk. Whoever has followed the events up to `event` has
-    /// heard of it.
-    Committed {
-        /// The id of its last event.
-        event: u64,
-    },
+    /// Every write was made and is kept.
+    Committed,
     /// A record had another version; nothing was written.
     Conflict,
+}
+
+/// A place among the events: behind one of them, or before the first.
+///
+/// Later places are larger, as long as the store does not lose events that it had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    id: u128,
+    /// Tells the event from another one that took its id when it was lost.
+    mark: u64,
+}
+
+impl Place {
+    /// Before the first event that ever was.
+    pub const BEGINNING: Self = Self { id: 0, mark: 0 };
 }
 
 /// Something that happened to the store's records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Larger than that of any event before it.
-    pub id: u64,
+    /// Where it stands.
+    pub place: Place,
     /// When it was committed, by the clock of the process that did.
     pub at: Timestamp,
     /// What its swap said about it.
     pub payload: Vec<u8>,
 }
 
-/// What happened since an id.
+/// What happened since a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Events {
     /// The events, oldest first; none where there is a gap.
     pub events: Vec<Event>,
-    /// Events since the id asked for are no longer kept, or the store has gone back behind it:
+    /// Events since the place asked for are no longer kept, or the store has gone back behind it:
     /// whatever was remembered must be dropped.
     pub gap: bool,
     /// Where to ask from next time.
-    pub last: u64,
+    pub last: Place,
 }
 
 /// A record in a listing.
@@ -123,6 +134,9 @@ impl Operation {
 /// Hears of every operation: which, how long it took, and whether the store did its part (a
 /// conflict is a success). Called on the caller's thread; it must not wait.
 pub type Observer = Arc<dyn Fn(Operation, Duration, bool) + Send + Sync>;
+
+/// How often an embedded store is asked for news: a change holds here well within a second.
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// How many records a page has.
 const PAGE: u32 = 500;
@@ -178,7 +192,7 @@ impl Store {
     /// Makes every write and appends an event for each payload, or does nothing if a record does
     /// not have the version expected of it. A key may be written once in a swap.
     ///
-    /// Once this returns [`Swapped::Committed`], a crash cannot undo it. After a fault, or if the
+    /// Once this returns [`Swapped::Committed`], a crash does not undo it. After a fault, or if the
     /// future is dropped, the swap may have been made or not: load the records to know.
     pub async fn swap(
         &self,
@@ -190,16 +204,30 @@ impl Store {
             .await
     }
 
-    /// Lists at most `limit` events after the one with this id. Cancel safe.
+    /// Where the events end now: from where to follow them. Cancel safe.
+    pub async fn latest(&self) -> Result<Place, StoreFault> {
+        let Backend::Embedded(store) = &self.backend;
+        self.observed(Operation::Events, READ_DEADLINE, store.latest())
+            .await
+    }
+
+    /// Lists at most `limit` events behind a place, as soon as there are any, or none after a while.
+    /// Cancel safe.
+    pub async fn follow(&self, place: Place, limit: u32) -> Result<Events, StoreFault> {
+        let Backend::Embedded(_) = &self.backend;
+        tokio::time::sleep(PERIOD).await;
+        self.events_since(place, limit).await
+    }
+
+    /// Lists at most `limit` events behind a place. Cancel safe.
     ///
-    /// Costs one small read where nothing happened. To begin following from now on, ask since
-    /// `u64::MAX`: that is a gap, whose `last` is where the store is.
-    pub async fn events_since(&self, id: u64, limit: u32) -> Result<Events, StoreFault> {
+    /// Costs one small read where nothing happened.
+    pub async fn events_since(&self, place: Place, limit: u32) -> Result<Events, StoreFault> {
         let Backend::Embedded(store) = &self.backend;
         self.observed(
             Operation::Events,
             READ_DEADLINE,
-            store.events_since(id, limit),
+            store.events_since(place, limit),
         )
         .await
     }

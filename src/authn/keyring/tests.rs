@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::platform::{Clock, Entropy, Monotonic};
 use crate::rules::api_key::{Refused, Shape, judge, shape};
-use crate::store;
+use crate::store::{self, Place};
 
 /// Tells the time it was last set to.
 struct StillClock(AtomicU64);
@@ -92,7 +92,12 @@ impl Desk {
     }
 
     async fn changes(&self) -> Vec<Change> {
-        let events = self.store.events_since(0, 1_000).await.unwrap().events;
+        let events = self
+            .store
+            .events_since(Place::BEGINNING, 1_000)
+            .await
+            .unwrap()
+            .events;
         events
             .iter()
             .map(|event| Change::decode(&event.payload))

@@ -112,7 +112,7 @@ impl Sessions {
         let events = taken.iter().map(Taken::event);
         let swapped = self.store.swap(writes.collect(), events.collect()).await;
         match swapped.map_err(|fault| ImportError::Sessions(fault.into()))? {
-            Swapped::Committed { .. } => Ok(taken.len()),
+            Swapped::Committed => Ok(taken.len()),
             Swapped::Conflict => Err(ImportError::Lines(vec![(
                 0,
                 "one of these is in the store already".to_owned(),

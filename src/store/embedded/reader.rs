@@ -7,13 +7,16 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
 use super::Answer;
 use crate::rules::time::Timestamp;
-use crate::store::{Event, Events, Listed, StoreFault, Versioned};
+use crate::store::{Event, Events, Listed, Place, StoreFault, Versioned};
 
 /// One reading operation.
 pub(super) enum Job {
     Load {
         key: String,
         answer: Answer<Option<Versioned>>,
+    },
+    Latest {
+        answer: Answer<Place>,
     },
     EventsSince {
         id: u64,
@@ -49,6 +52,11 @@ pub(super) fn run(
             Job::Load { key, answer } => {
                 let loaded = present.and_then(|()| reader.load(&key).map_err(fault));
                 let _ = answer.send(loaded);
+            }
+            Job::Latest { answer } => {
+                let feed = |()| reader.feed().map_err(fault);
+                let latest = present.and_then(feed);
+                let _ = answer.send(latest.map(|feed| place(feed.position)));
             }
             Job::EventsSince { id, limit, answer } => {
                 let events = present.and_then(|()| reader.events_since(id, limit).map_err(fault));
@@ -124,7 +132,7 @@ impl<'c> Reader<'c> {
             return Ok(Events {
                 events: Vec::new(),
                 gap: false,
-                last: id,
+                last: place(id),
             });
         }
         // One snapshot: events trimmed between two reads would be missed without a gap.
@@ -140,14 +148,14 @@ impl<'c> Reader<'c> {
             return Ok(Events {
                 events: Vec::new(),
                 gap: true,
-                last: feed.position,
+                last: place(feed.position),
             });
         }
         let events = self
             .events
             .query_map((id, limit), |row| {
                 Ok(Event {
-                    id: row.get(0)?,
+                    place: place(row.get(0)?),
                     at: Timestamp::from_nanoseconds(row.get(1)?),
                     payload: row.get(2)?,
                 })
@@ -155,9 +163,9 @@ impl<'c> Reader<'c> {
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let cut_short = events.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let last = match events.last() {
-            Some(event) if cut_short => event.id,
+            Some(event) if cut_short => event.place,
             // Swaps without an event move the position too.
-            _ => feed.position,
+            _ => place(feed.position),
         };
         Ok(Events {
             events,
@@ -179,6 +187,13 @@ impl<'c> Reader<'c> {
 struct Feed {
     position: u64,
     trimmed: u64,
+}
+
+fn place(id: u64) -> Place {
+    Place {
+        id: id.into(),
+        mark: 0,
+    }
 }
 
 fn versioned(row: &Row<'_>) -> rusqlite::Result<Versioned> {

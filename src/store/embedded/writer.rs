@@ -159,9 +159,7 @@ impl<'c> Writer<'c> {
         self.connection.execute_batch("RELEASE swap")?;
         let events = u64::try_from(job.payloads.len()).unwrap_or(u64::MAX);
         position.last += events.max(1);
-        Ok(Swapped::Committed {
-            event: position.last,
-        })
+        Ok(Swapped::Committed)
     }
 
     /// Makes one write; `false` if the record has another version.

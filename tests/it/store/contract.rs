@@ -3,25 +3,27 @@
 use std::sync::Arc;
 
 use gatelet::platform::Platform;
-use gatelet::store::Swapped;
+use gatelet::store::{Place, Swapped};
 
-use super::{Place, Write, commit, commit_with, create, delete, payloads, replace, value, version};
+use super::{
+    Home, PATIENCE, Write, commit, commit_with, create, delete, payloads, replace, value, version,
+};
 
-pub(super) async fn a_missing_record_is_none(place: impl Place) {
-    let store = place.open();
+pub(super) async fn a_missing_record_is_none(home: impl Home) {
+    let store = home.open();
     assert_eq!(store.load("nothing").await.unwrap(), None);
 }
 
-pub(super) async fn a_record_is_created_once(place: impl Place) {
-    let store = place.open();
+pub(super) async fn a_record_is_created_once(home: impl Home) {
+    let store = home.open();
     commit(&store, vec![create("a", b"one")]).await;
     let again = store.swap(vec![create("a", b"two")], vec![]).await;
     assert_eq!(again.unwrap(), Swapped::Conflict);
     assert_eq!(value(&store, "a").await.as_deref(), Some("one"));
 }
 
-pub(super) async fn a_swap_needs_the_version_it_saw(place: impl Place) {
-    let store = place.open();
+pub(super) async fn a_swap_needs_the_version_it_saw(home: impl Home) {
+    let store = home.open();
     commit(&store, vec![create("a", b"one")]).await;
     let first = version(&store, "a").await;
     commit(&store, vec![replace("a", first, b"two")]).await;
@@ -37,8 +39,8 @@ pub(super) async fn a_swap_needs_the_version_it_saw(place: impl Place) {
     assert_eq!(value(&store, "a").await.as_deref(), Some("two"));
 }
 
-pub(super) async fn a_deleted_record_is_gone_and_its_version_never_comes_back(place: impl Place) {
-    let store = place.open();
+pub(super) async fn a_deleted_record_is_gone_and_its_version_never_comes_back(home: impl Home) {
+    let store = home.open();
     commit(&store, vec![create("a", b"one")]).await;
     let first = version(&store, "a").await;
     commit(&store, vec![delete("a", first)]).await;
@@ -49,8 +51,8 @@ pub(super) async fn a_deleted_record_is_gone_and_its_version_never_comes_back(pl
     assert_eq!(stale.unwrap(), Swapped::Conflict);
 }
 
-pub(super) async fn a_swap_is_all_or_nothing(place: impl Place) {
-    let store = place.open();
+pub(super) async fn a_swap_is_all_or_nothing(home: impl Home) {
+    let store = home.open();
     commit(&store, vec![create("a", b"one"), create("b", b"one")]).await;
     let a = version(&store, "a").await;
     let writes = vec![
@@ -71,16 +73,16 @@ pub(super) async fn a_swap_is_all_or_nothing(place: impl Place) {
     assert_eq!(value(&store, "c").await.as_deref(), Some("two"));
 }
 
-pub(super) async fn a_key_is_written_once_in_a_swap(place: impl Place) {
-    let store = place.open();
+pub(super) async fn a_key_is_written_once_in_a_swap(home: impl Home) {
+    let store = home.open();
     let twice = vec![create("a", b"one"), create("a", b"two")];
     let outcome = store.swap(twice, vec![]).await.unwrap();
     assert_eq!(outcome, Swapped::Conflict);
     assert_eq!(value(&store, "a").await, None);
 }
 
-pub(super) async fn absence_can_be_required(place: impl Place) {
-    let store = place.open();
+pub(super) async fn absence_can_be_required(home: impl Home) {
+    let store = home.open();
     let unless_a = || Write {
         key: "a".into(),
         expected: None,
@@ -95,8 +97,8 @@ pub(super) async fn absence_can_be_required(place: impl Place) {
     assert_eq!(value(&store, "c").await, None);
 }
 
-pub(super) async fn values_may_be_any_bytes(place: impl Place) {
-    let store = place.open();
+pub(super) async fn values_may_be_any_bytes(home: impl Home) {
+    let store = home.open();
     let bytes: Vec<u8> = (0..=255).collect();
     commit(&store, vec![create("é/\u{1f511}", &bytes), create("", b"")]).await;
     let loaded = store.load("é/\u{1f511}").await.unwrap().unwrap();
@@ -105,19 +107,18 @@ pub(super) async fn values_may_be_any_bytes(place: impl Place) {
     assert_eq!(empty.value, b"");
 }
 
-pub(super) async fn events_come_in_order_and_once(place: impl Place) {
-    let store = place.open();
+pub(super) async fn events_come_in_order_and_once(home: impl Home) {
+    let store = home.open();
     let clock = Platform::system().clock;
     let before = clock.now();
     commit_with(&store, vec![create("a", b"")], &["one", "two"]).await;
-    let last = commit_with(&store, vec![create("b", b"")], &["three"]).await;
+    commit_with(&store, vec![create("b", b"")], &["three"]).await;
 
-    let seen = store.events_since(0, 100).await.unwrap();
+    let seen = store.events_since(Place::BEGINNING, 100).await.unwrap();
     assert!(!seen.gap);
     assert_eq!(payloads(&seen.events), ["one", "two", "three"]);
-    assert!(seen.events.is_sorted_by(|one, two| one.id < two.id));
-    assert_eq!(seen.events[2].id, last);
-    assert_eq!(seen.last, last);
+    assert!(seen.events.is_sorted_by(|one, two| one.place < two.place));
+    assert_eq!(seen.last, seen.events[2].place);
     for event in &seen.events {
         assert!(before <= event.at && event.at <= clock.now());
     }
@@ -126,14 +127,14 @@ pub(super) async fn events_come_in_order_and_once(place: impl Place) {
     assert_eq!(later.events, []);
     assert!(!later.gap);
     assert_eq!(later.last, seen.last);
-    let from_the_first = store.events_since(seen.events[0].id, 100).await.unwrap();
+    let from_the_first = store.events_since(seen.events[0].place, 100).await.unwrap();
     assert_eq!(payloads(&from_the_first.events), ["two", "three"]);
 }
 
-pub(super) async fn events_can_be_read_in_parts(place: impl Place) {
-    let store = place.open();
+pub(super) async fn events_can_be_read_in_parts(home: impl Home) {
+    let store = home.open();
     commit_with(&store, vec![create("a", b"")], &["1", "2", "3", "4", "5"]).await;
-    let mut since = 0;
+    let mut since = Place::BEGINNING;
     let mut read = Vec::new();
     for _ in 0..3 {
         let part = store.events_since(since, 2).await.unwrap();
@@ -150,64 +151,80 @@ pub(super) async fn events_can_be_read_in_parts(place: impl Place) {
     assert_eq!(store.events_since(since, 2).await.unwrap().events, []);
 }
 
-pub(super) async fn a_swap_without_events_still_moves_the_feed(place: impl Place) {
-    let store = place.open();
-    let first = commit(&store, vec![create("a", b"")]).await;
-    let second = commit(&store, vec![create("b", b"")]).await;
-    assert!(second > first);
-    let seen = store.events_since(0, 100).await.unwrap();
-    assert_eq!((seen.events.len(), seen.gap, seen.last), (0, false, second));
-}
-
-pub(super) async fn a_conflict_leaves_no_event(place: impl Place) {
-    let store = place.open();
+pub(super) async fn a_conflict_leaves_no_event(home: impl Home) {
+    let store = home.open();
     commit_with(&store, vec![create("a", b"")], &["made"]).await;
     let payload = b"made twice".to_vec();
     let outcome = store.swap(vec![create("a", b"")], vec![payload]).await;
     assert_eq!(outcome.unwrap(), Swapped::Conflict);
     commit_with(&store, vec![create("b", b"")], &["after"]).await;
-    let seen = store.events_since(0, 100).await.unwrap();
+    let seen = store.events_since(Place::BEGINNING, 100).await.unwrap();
     assert_eq!(payloads(&seen.events), ["made", "after"]);
 }
 
-pub(super) async fn following_begins_where_the_store_is(place: impl Place) {
-    let store = place.open();
-    let start = store.events_since(u64::MAX, 100).await.unwrap();
-    assert_eq!((start.gap, start.events.len()), (true, 0));
+pub(super) async fn following_begins_where_the_store_is(home: impl Home) {
+    let store = home.open();
+    commit_with(&store, vec![create("a", b"")], &["before"]).await;
+    let start = store.latest().await.unwrap();
+    let seen = store.events_since(start, 100).await.unwrap();
+    assert_eq!((seen.gap, seen.events.len()), (false, 0));
 
-    commit_with(&store, vec![create("a", b"")], &["first"]).await;
-    let seen = store.events_since(start.last, 100).await.unwrap();
+    commit_with(&store, vec![create("b", b"")], &["first"]).await;
+    let seen = store.events_since(start, 100).await.unwrap();
     assert_eq!(payloads(&seen.events), ["first"]);
     assert!(!seen.gap);
 }
 
-pub(super) async fn trimmed_events_are_a_gap(place: impl Place) {
-    let store = place.open();
-    let early = commit_with(&store, vec![create("a", b"")], &["early"]).await;
-    let many = vec![b"x".to_vec(); 110_000];
-    store.swap(vec![], many).await.unwrap();
+/// Whoever waits for news has it when it comes, and is told now and then that there is none.
+pub(super) async fn news_is_waited_for(home: impl Home) {
+    let (reads, writes) = (Arc::new(home.open()), home.open());
+    let start = reads.latest().await.unwrap();
+    let waits = tokio::spawn({
+        let reads = Arc::clone(&reads);
+        async move {
+            let mut place = start;
+            loop {
+                let seen = reads.follow(place, 100).await.unwrap();
+                assert!(!seen.gap);
+                if !seen.events.is_empty() {
+                    break payloads(&seen.events).join(",");
+                }
+                place = seen.last;
+            }
+        }
+    });
+    tokio::task::yield_now().await;
+    commit_with(&writes, vec![create("a", b"")], &["news"]).await;
+    let news = tokio::time::timeout(PATIENCE, waits).await;
+    assert_eq!(news.unwrap().unwrap(), "news");
+}
+
+pub(super) async fn trimmed_events_are_a_gap(home: impl Home) {
+    let store = home.open();
+    commit_with(&store, vec![create("a", b"")], &["early"]).await;
+    let early = store.latest().await.unwrap();
+    let many = |count| vec![b"x".to_vec(); count];
+    store.swap(vec![], many(60_000)).await.unwrap();
+    let near = store.latest().await.unwrap();
+    store.swap(vec![], many(50_000)).await.unwrap();
     commit_with(&store, vec![create("b", b"")], &["late"]).await;
 
-    for behind in [0, early] {
+    for behind in [Place::BEGINNING, early] {
         let seen = store.events_since(behind, 10).await.unwrap();
-        assert!(seen.gap, "since {behind}");
+        assert!(seen.gap, "since {behind:?}");
         assert_eq!(seen.events, []);
         let next = store.events_since(seen.last, 10).await.unwrap();
         assert_eq!((next.gap, next.events.len()), (false, 0));
     }
     // Whoever is not too far behind hears of everything.
-    let seen = store.events_since(u64::MAX, 10).await.unwrap();
-    let near = store
-        .events_since(seen.last - 50_000, 100_000)
-        .await
-        .unwrap();
-    assert!(!near.gap);
-    assert_eq!(near.events.len(), 50_000);
-    assert_eq!(near.events.last().unwrap().payload, b"late");
+    let seen = store.events_since(near, 100_000).await.unwrap();
+    assert!(!seen.gap);
+    assert_eq!(seen.events.len(), 50_001);
+    assert_eq!(seen.events.last().unwrap().payload, b"late");
 }
 
-pub(super) async fn one_of_many_racing_swaps_wins(place: impl Place) {
-    let stores = [Arc::new(place.open()), Arc::new(place.open())];
+pub(super) async fn one_of_many_racing_swaps_wins(home: impl Home) {
+    let stores = [Arc::new(home.open()), Arc::new(home.open())];
     commit(&stores[0], vec![create("a", b"start")]).await;
     let version = version(&stores[0], "a").await;
     let racers: Vec<_> = (0..40)
@@ -230,12 +247,12 @@ pub(super) async fn one_of_many_racing_swaps_wins(place: impl Place) {
     };
     let winner = winner.to_string();
     assert_eq!(value(&stores[0], "a").await, Some(winner.clone()));
-    let seen = stores[1].events_since(0, 100).await.unwrap();
+    let seen = stores[1].events_since(Place::BEGINNING, 100).await.unwrap();
     assert_eq!(payloads(&seen.events), [winner]);
 }
 
-pub(super) async fn no_increment_is_lost(place: impl Place) {
-    let stores = [Arc::new(place.open()), Arc::new(place.open())];
+pub(super) async fn no_increment_is_lost(home: impl Home) {
+    let stores = [Arc::new(home.open()), Arc::new(home.open())];
     commit(&stores[0], vec![create("n", b"0")]).await;
     let counters: Vec<_> = (0..8)
         .map(|number: usize| {
@@ -261,8 +278,8 @@ pub(super) async fn no_increment_is_lost(place: impl Place) {
     assert_eq!(value(&stores[0], "n").await.as_deref(), Some("80"));
 }
 
-pub(super) async fn two_handles_see_each_other(place: impl Place) {
-    let (one, two) = (place.open(), place.open());
+pub(super) async fn two_handles_see_each_other(home: impl Home) {
+    let (one, two) = (home.open(), home.open());
     commit_with(&one, vec![create("a", b"one")], &["a made"]).await;
     assert_eq!(value(&two, "a").await.as_deref(), Some("one"));
 
@@ -270,28 +287,29 @@ pub(super) async fn two_handles_see_each_other(place: impl Place) {
     commit_with(&two, vec![replace("a", seen, b"two")], &["a changed"]).await;
     assert_eq!(value(&one, "a").await.as_deref(), Some("two"));
     for store in [&one, &two] {
-        let seen = store.events_since(0, 10).await.unwrap();
+        let seen = store.events_since(Place::BEGINNING, 10).await.unwrap();
         assert_eq!(payloads(&seen.events), ["a made", "a changed"]);
     }
 }
 
-pub(super) async fn reopening_keeps_everything(place: impl Place) {
-    let store = place.open();
-    let last = commit_with(&store, vec![create("a", b"one")], &["made"]).await;
+pub(super) async fn reopening_keeps_everything(home: impl Home) {
+    let store = home.open();
+    commit_with(&store, vec![create("a", b"one")], &["made"]).await;
+    let last = store.latest().await.unwrap();
     let before = store.load("a").await.unwrap();
     drop(store);
 
-    let store = place.open();
+    let store = home.open();
     assert_eq!(store.load("a").await.unwrap(), before);
-    let seen = store.events_since(0, 10).await.unwrap();
+    let seen = store.events_since(Place::BEGINNING, 10).await.unwrap();
     assert_eq!(payloads(&seen.events), ["made"]);
     assert_eq!(seen.last, last);
-    let next = commit(&store, vec![create("b", b"")]).await;
-    assert!(next > last);
+    commit_with(&store, vec![create("b", b"")], &["next"]).await;
+    assert!(store.latest().await.unwrap() > last);
 }
 
-pub(super) async fn listing_goes_in_pages_and_stays_below_its_prefix(place: impl Place) {
-    let store = place.open();
+pub(super) async fn listing_goes_in_pages_and_stays_below_its_prefix(home: impl Home) {
+    let store = home.open();
     let keys = ["k", "k.", "k/3", "k/1", "k/2", "k0", "j/9", "k/é"];
     let writes = keys.map(|key| create(key, key.as_bytes()));
     commit(&store, writes.to_vec()).await;
