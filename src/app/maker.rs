@@ -1,6 +1,7 @@
 //! What turns credentials into principals: made anew for each configuration, over a store and what
 //! is remembered of it that outlive them.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ use crate::telemetry::metrics::Metrics;
 
 use super::StartError;
 use super::services::observer;
+
+/// How often it is looked whether everything was loaded.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How often the store is swept.
 const SWEEP: Duration = Duration::from_secs(600);
@@ -71,8 +75,16 @@ impl Maker {
     ) -> Result<Self, StartError> {
         let stored = match &config.store {
             Some(store) => {
-                let (stored, follower) =
-                    open_store(store, config, platform, metrics, pulse).await?;
+                let (stored, mut follower) = open_store(store, config, platform, metrics, pulse)?;
+                // A server may come later; a file that does not answer now never will.
+                let waits = matches!(store, store::Config::Redis(_));
+                match follower.begin().await {
+                    Err(error) if waits => {
+                        let cause = error.source().map(tracing::field::display);
+                        tracing::warn!(%error, cause, "the store does not answer; starting without it");
+                    }
+                    begun => begun.map_err(StartError::Feed)?,
+                }
                 background.push(tokio::spawn(follower.follow()));
                 let sessions = &stored.sessions;
                 background.push(tokio::spawn(Arc::clone(sessions).keep_writing()));
@@ -82,8 +94,10 @@ impl Maker {
                     Arc::clone(&stored.nonces),
                 )));
                 let signing = &stored.signing;
-                let wanted = signing.want(wanted_keys(&config.authn)).await;
-                wanted.map_err(StartError::Signing)?;
+                match signing.want(wanted_keys(&config.authn)).await {
+                    Err(RingError::Store(_)) if waits => {}
+                    wanted => wanted.map_err(StartError::Signing)?,
+                }
                 background.push(tokio::spawn(Arc::clone(signing).keep()));
                 Some(stored)
             }
@@ -165,7 +179,11 @@ impl Maker {
     /// Has the keys at hand that access tokens are signed with under a configuration.
     pub(super) async fn want_keys(&self, config: &authn::Config) -> Result<(), RingError> {
         match &self.stored {
-            Some(stored) => stored.signing.want(wanted_keys(config)).await,
+            Some(stored) => match stored.signing.want(wanted_keys(config)).await {
+                // Those that are in force will do until the store answers.
+                Err(RingError::Store(_)) if stored.signing.is_settled() => Ok(()),
+                wanted => wanted,
+            },
             None => Ok(()),
         }
     }
@@ -186,9 +204,25 @@ impl Maker {
         }
     }
 
-    /// The issuers in force.
-    pub(super) fn trusted(&self) -> Arc<Issuers> {
-        self.issuers.load_full()
+    /// Waits until what serving needs was loaded once: the store was heard from, and each issuer was
+    /// asked for its keys, whatever it said. Whether one of them answers is no reason to keep
+    /// everybody else waiting.
+    pub(super) fn loaded(&self) -> impl Future<Output = ()> + Send + use<> {
+        let issuers = self.issuers.load_full();
+        let stored = self.stored.as_ref().map(|stored| {
+            let signing = Arc::clone(&stored.signing);
+            (Arc::clone(&stored.freshness), signing)
+        });
+        async move {
+            for published in issuers.published() {
+                published.first_attempt().await;
+            }
+            if let Some((freshness, signing)) = stored {
+                while !(freshness.began() && signing.is_settled()) {
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
     }
 
     /// The failures counted so far, unless the rate at which they may come has changed.
@@ -211,7 +245,7 @@ fn wanted_keys(config: &authn::Config) -> Option<SigningAlgorithm> {
 }
 
 /// Opens the store and begins to follow it, before anything of it is remembered.
-async fn open_store(
+fn open_store(
     store: &store::Config,
     config: &Config,
     platform: &Platform,
@@ -219,7 +253,7 @@ async fn open_store(
     pulse: &Pulse,
 ) -> Result<(Stored, Follower), StartError> {
     let clock = &platform.clock;
-    let store = Store::open(store, Arc::clone(clock), observer(metrics));
+    let store = Store::open(store, platform, observer(metrics));
     let store = Arc::new(store.map_err(StartError::Store)?);
     let capacity = config.cache.capacity;
     let keys = Arc::new(Verdicts::new(capacity));
@@ -232,18 +266,15 @@ async fn open_store(
         Remembered::new(&issuers, api_key::concerned_issuers),
         Remembered::new(&sessions, session_token::concerned),
     ];
-    let freshness = Freshness::new(config.cache.max_staleness, clock.monotonic());
-    let freshness = Arc::new(freshness);
-    let follower = Follower::begin(
+    let freshness = Arc::new(Freshness::new(config.cache.max_staleness));
+    let follower = Follower::new(
         Arc::clone(&store),
         remembered,
         Arc::clone(&freshness),
         pulse.clone(),
         Arc::clone(clock),
         metrics.clone(),
-    )
-    .await
-    .map_err(StartError::Feed)?;
+    );
     let pepper = &config.authn.pepper;
     let keyring = Keyring::new(
         Arc::clone(&store),
@@ -252,9 +283,7 @@ async fn open_store(
         platform.clone(),
     );
     let keys = StoredKeys::new(Arc::new(keyring), keys, issuers, Arc::clone(&freshness));
-    let nonces = Nonces::open(Arc::clone(&store), platform.clone())
-        .await
-        .map_err(StartError::Feed)?;
+    let nonces = Nonces::new(Arc::clone(&store), platform.clone());
     let signing = Arc::new(signers::StoredKeys::new(
         Arc::clone(&store),
         platform.clone(),

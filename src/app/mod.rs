@@ -16,7 +16,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
-use crate::authn::issuers::Issuers;
 use crate::authn::signers::RingError;
 use crate::cache::feed::Pulse;
 use crate::config::Config;
@@ -157,12 +156,14 @@ impl App {
                     .connection_error(ConnectionError::Overloaded);
             },
         ));
-        let issuers = authn.trusted();
-        if issuers.published().next().is_none() {
-            readiness.ready();
-        } else {
-            background.push(tokio::spawn(become_ready(readiness.clone(), issuers)));
-        }
+        let loaded = authn.loaded();
+        background.push(tokio::spawn({
+            let readiness = readiness.clone();
+            async move {
+                loaded.await;
+                readiness.ready();
+            }
+        }));
         Ok(Self {
             proxy: addresses.0,
             telemetry: addresses.1,
@@ -249,15 +250,6 @@ impl App {
 
 fn bind(address: SocketAddr) -> Result<Listener, StartError> {
     Listener::bind(address).map_err(|error| StartError::Bind(address, error))
-}
-
-/// Says that all is loaded once each issuer was asked for its keys, whatever it said: whether one of
-/// them answers is no reason to keep everybody else waiting.
-async fn become_ready(readiness: Readiness, issuers: Arc<Issuers>) {
-    for published in issuers.published() {
-        published.first_attempt().await;
-    }
-    readiness.ready();
 }
 
 /// Serves metrics and probes from here until the process ends, through the drain too.

@@ -3,10 +3,10 @@
 //! A nonce says itself what it is for, sealed with a key that all replicas share; only those that
 //! were spent are kept, until they would have expired.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::platform::Platform;
@@ -23,59 +23,42 @@ const SPENT: &str = "nonce/";
 /// What seals, reads and spends nonces.
 pub struct Nonces {
     store: Arc<Store>,
-    seal: Seal,
+    /// What they are sealed with, once it was needed.
+    seal: OnceCell<Seal>,
     platform: Platform,
 }
 
 impl Nonces {
-    /// Takes the key from the store, or makes it there.
-    pub async fn open(store: Arc<Store>, platform: Platform) -> Result<Self, StoreFault> {
-        loop {
-            if let Some(loaded) = store.load(SEAL).await? {
-                let bytes = <[u8; 32]>::try_from(loaded.value.as_slice());
-                let bytes = bytes.map_err(|error| StoreFault::unreadable(SEAL, error))?;
-                let seal = Seal(Zeroizing::new(bytes));
-                return Ok(Self {
-                    store,
-                    seal,
-                    platform,
-                });
-            }
-            let mut made = Zeroizing::new([0; 32]);
-            platform
-                .entropy
-                .fill(made.as_mut_slice())
-                .map_err(|error| StoreFault::unreadable(SEAL, error))?;
-            // Where another was faster, its key is taken.
-            store
-                .swap(
-                    vec![write(SEAL.to_owned(), Some(made.to_vec()), None)],
-                    Vec::new(),
-                )
-                .await?;
+    /// Nonces that are sealed with the key in `store`, or with one that is put there.
+    pub fn new(store: Arc<Store>, platform: Platform) -> Self {
+        Self {
+            store,
+            seal: OnceCell::new(),
+            platform,
         }
     }
 
-    /// Issues a nonce for this key and domain; nothing is stored.
-    pub fn issue(
-        &self,
-        chain_id: u64,
-        ttl: Duration,
-        key_id: &str,
-        domain: &str,
-    ) -> io::Result<(String, Nonce)> {
-        let mut random = [0; 12];
-        self.platform.entropy.fill(&mut random)?;
-        let now = self.platform.clock.now();
-        Ok(nonce::write(
-            &self.seal, &random, chain_id, now, ttl, key_id, domain,
-        ))
+    /// What issues and reads nonces, once the key is here; it is loaded when it is first needed.
+    pub async fn sealer(&self) -> Result<Sealer<'_>, StoreFault> {
+        Ok(Sealer {
+            seal: self.seal.get_or_try_init(|| self.load_seal()).await?,
+            platform: &self.platform,
+        })
     }
 
-    /// What a nonce says, if it was issued for this key and domain and has not expired.
-    pub fn read(&self, text: &str, key_id: &str, domain: &str) -> Option<Nonce> {
-        let nonce = nonce::read(&self.seal, text, key_id, domain)?;
-        nonce.is_good(self.platform.clock.now()).then_some(nonce)
+    async fn load_seal(&self) -> Result<Seal, StoreFault> {
+        loop {
+            if let Some(loaded) = self.store.load(SEAL).await? {
+                let bytes = <[u8; 32]>::try_from(loaded.value.as_slice());
+                let bytes = bytes.map_err(|error| StoreFault::unreadable(SEAL, error))?;
+                return Ok(Seal(Zeroizing::new(bytes)));
+            }
+            let mut made = Zeroizing::new([0; 32]);
+            fill(&self.platform, made.as_mut_slice())?;
+            let put = write(SEAL.to_owned(), Some(made.to_vec()), None);
+            // Where another was faster, its key is taken.
+            self.store.swap(vec![put], Vec::new()).await?;
+        }
     }
 
     /// Spends a nonce; false if it was spent before.
@@ -120,5 +103,40 @@ fn write(key: String, value: Option<Vec<u8>>, expected: Option<u64>) -> Write {
         key,
         expected,
         value,
+    }
+}
+
+fn fill(platform: &Platform, random: &mut [u8]) -> Result<(), StoreFault> {
+    let filled = platform.entropy.fill(random);
+    filled.map_err(|error| StoreFault::caused("the machine gives no randomness", error))
+}
+
+/// Issues nonces and reads them.
+pub struct Sealer<'a> {
+    seal: &'a Seal,
+    platform: &'a Platform,
+}
+
+impl Sealer<'_> {
+    /// Issues a nonce for this key and domain; nothing is stored.
+    pub fn issue(
+        &self,
+        chain_id: u64,
+        ttl: Duration,
+        key_id: &str,
+        domain: &str,
+    ) -> Result<(String, Nonce), StoreFault> {
+        let mut random = [0; 12];
+        fill(self.platform, &mut random)?;
+        let now = self.platform.clock.now();
+        Ok(nonce::write(
+            self.seal, &random, chain_id, now, ttl, key_id, domain,
+        ))
+    }
+
+    /// What a nonce says, if it was issued for this key and domain and has not expired.
+    pub fn read(&self, text: &str, key_id: &str, domain: &str) -> Option<Nonce> {
+        let nonce = nonce::read(self.seal, text, key_id, domain)?;
+        nonce.is_good(self.platform.clock.now()).then_some(nonce)
     }
 }

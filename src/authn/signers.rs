@@ -25,6 +25,9 @@ const RECORD: &str = "signing_keys";
 /// How often a change is tried again because someone else was faster.
 const TRIES: usize = 16;
 
+/// How often they are looked for while there are none.
+const RETRY: Duration = Duration::from_millis(500);
+
 /// How often the stored keys are looked at.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -152,6 +155,11 @@ impl StoredKeys {
         self.ring.load_full()
     }
 
+    /// Whether the keys that are wanted are in force.
+    pub fn is_settled(&self) -> bool {
+        self.wanted.load().is_none() || self.ring.load().is_some()
+    }
+
     /// From now on keys are wanted that sign with `algorithm`, or none; they are in force once this
     /// returns.
     pub async fn want(&self, algorithm: Option<SigningAlgorithm>) -> Result<(), RingError> {
@@ -167,7 +175,8 @@ impl StoredKeys {
     /// Follows the plan for ever.
     pub async fn keep(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            // What is missing is looked for at once.
+            tokio::time::sleep(if self.is_settled() { LOOK } else { RETRY }).await;
             let Some(algorithm) = self.wanted.load_full() else {
                 continue;
             };

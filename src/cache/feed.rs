@@ -14,8 +14,17 @@ use crate::telemetry::metrics::Metrics;
 
 use super::verdicts::Verdicts;
 
+/// How often a store that was not heard from is asked whether it is there.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The longest that a store without news is waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// The most events taken at once.
 const BATCH: u32 = 1000;
+
+/// What stands for a time that has never been.
+const NEVER: u64 = u64::MAX;
 
 /// When the store was last heard from. Verdicts that came from it are believed for so long after.
 #[derive(Debug)]
@@ -26,14 +35,17 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Heard from now, and believed for `max_staleness` after each time.
-    pub fn new(max_staleness: Duration, now: Monotonic) -> Self {
-        let freshness = Self {
-            heard: AtomicU64::new(0),
+    /// Not heard from yet, and believed for `max_staleness` after each time.
+    pub fn new(max_staleness: Duration) -> Self {
+        Self {
+            heard: AtomicU64::new(NEVER),
             max_staleness: AtomicU64::new(nanoseconds(max_staleness)),
-        };
-        freshness.hear(now);
-        freshness
+        }
+    }
+
+    /// Whether the store was ever heard from.
+    pub fn began(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) != NEVER
     }
 
     /// From now on, verdicts are believed for `max_staleness` after the store was heard from.
@@ -44,16 +56,21 @@ impl Freshness {
 
     /// Whether what the store said may be believed now.
     pub fn vouches(&self, now: Monotonic) -> bool {
+        let heard = self.heard.load(Ordering::Relaxed);
         let max_staleness = self.max_staleness.load(Ordering::Relaxed);
-        self.silence(now) <= Duration::from_nanos(max_staleness)
+        let silence = now.since(Monotonic(Duration::from_nanos(heard)));
+        heard != NEVER && silence <= Duration::from_nanos(max_staleness)
     }
 
-    fn silence(&self, now: Monotonic) -> Duration {
-        let heard = Duration::from_nanos(self.heard.load(Ordering::Relaxed));
-        now.since(Monotonic(heard))
+    /// How long the store may be silent without being doubted: what it said when it was asked has to
+    /// be believed until it is asked again.
+    fn patience(&self) -> Duration {
+        let max_staleness = self.max_staleness.load(Ordering::Relaxed);
+        (Duration::from_nanos(max_staleness) / 4).min(LONGEST_WAIT)
     }
 
-    fn hear(&self, now: Monotonic) {
+    /// It was heard from.
+    pub fn hear(&self, now: Monotonic) {
         self.heard.store(nanoseconds(now.0), Ordering::Relaxed);
     }
 }
@@ -118,55 +135,71 @@ pub struct Follower {
     pulse: Pulse,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    last: Place,
+    /// `None` while the store was not heard from.
+    last: Option<Place>,
     connected: bool,
 }
 
 impl Follower {
-    /// Begins to follow from where the store is now.
-    ///
-    /// Nothing may be remembered of the store before this returned.
-    pub async fn begin(
+    /// Follows from where the store is when it is first heard from.
+    pub fn new(
         store: Arc<Store>,
         remembered: Vec<Remembered>,
         freshness: Arc<Freshness>,
         pulse: Pulse,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
-    ) -> Result<Self, StoreFault> {
-        let last = store.latest().await?;
-        freshness.hear(clock.monotonic());
-        metrics.store_connected(true);
+    ) -> Self {
+        metrics.store_connected(false);
         metrics.event_lag(Duration::ZERO);
-        Ok(Self {
+        Self {
             store,
             remembered,
             freshness,
             pulse,
             clock,
             metrics,
-            last,
-            connected: true,
-        })
+            last: None,
+            connected: false,
+        }
+    }
+
+    /// Hears from the store for the first time.
+    ///
+    /// What was remembered before is forgotten: nobody would tell that it has become wrong.
+    pub async fn begin(&mut self) -> Result<(), StoreFault> {
+        let asked = self.clock.monotonic();
+        self.last = Some(self.store.latest().await?);
+        self.forget_all();
+        self.answered();
+        self.freshness.hear(asked);
+        Ok(())
     }
 
     /// Follows for ever. Cancel safe.
     pub async fn follow(mut self) {
         loop {
-            self.catch_up().await;
+            if let Some(last) = self.last {
+                self.catch_up(last).await;
+                continue;
+            }
+            tokio::time::sleep(RETRY).await;
+            if let Err(error) = self.begin().await {
+                tracing::debug!(%error, "the store does not answer yet");
+            }
         }
     }
 
-    async fn catch_up(&mut self) {
+    async fn catch_up(&mut self, last: Place) {
         // What was asked before an answer is what the answer vouches for, however long it took.
         let asked = self.clock.monotonic();
-        match self.store.follow(self.last, BATCH).await {
+        match self
+            .store
+            .follow(last, BATCH, self.freshness.patience())
+            .await
+        {
             Ok(events) => {
-                if !self.connected {
-                    tracing::info!("the store answers again");
-                    self.connected = true;
-                    self.metrics.store_connected(true);
-                }
+                self.answered();
                 let newest = events.events.last().map(|event| event.at);
                 let lag = newest.map_or(Duration::ZERO, |at| self.clock.now().since(at));
                 self.metrics.event_lag(lag);
@@ -176,7 +209,7 @@ impl Follower {
                 for event in &events.events {
                     self.apply(&Change::decode(&event.payload));
                 }
-                self.last = events.last;
+                self.last = Some(events.last);
                 let whole = events.events.len() < BATCH as usize;
                 if whole {
                     self.freshness.hear(asked);
@@ -196,6 +229,14 @@ impl Follower {
                     self.pulse.beat();
                 }
             }
+        }
+    }
+
+    fn answered(&mut self) {
+        if !self.connected {
+            tracing::info!("the store answers");
+            self.connected = true;
+            self.metrics.store_connected(true);
         }
     }
 
@@ -223,7 +264,10 @@ mod tests {
     #[test]
     fn how_long_the_store_is_believed_can_change() {
         let at = |second| Monotonic(Duration::from_secs(second));
-        let freshness = Freshness::new(Duration::from_secs(10), at(5));
+        let freshness = Freshness::new(Duration::from_secs(10));
+        assert!(!freshness.began() && !freshness.vouches(at(0)));
+        freshness.hear(at(5));
+        assert!(freshness.began());
         assert!(freshness.vouches(at(15)) && !freshness.vouches(at(16)));
         freshness.believe_for(Duration::from_secs(3));
         assert!(freshness.vouches(at(8)) && !freshness.vouches(at(9)));

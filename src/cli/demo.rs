@@ -133,7 +133,7 @@ fn free(wanted: SocketAddr) -> io::Result<SocketAddr> {
 /// Makes the one key that the demo has.
 async fn mint(config: &Config, platform: &Platform) -> Result<Created, Failure> {
     let store = config.store.as_ref().ok_or("the demo has no store")?;
-    let store = Store::open(store, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}))?;
+    let store = Store::open(store, platform, Arc::new(|_, _, _| {}))?;
     let keyring = Keyring::new(
         Arc::new(store),
         config.authn.prefix.clone(),

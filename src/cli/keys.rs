@@ -195,8 +195,7 @@ fn attempt(
         Command::Import { file } => Some(read(file, terminal.input)?),
         _ => None,
     };
-    if !Store::is_there(store) {
-        let store::Config::Embedded { path } = store;
+    if let Some(path) = Store::missing_from(store) {
         let nowhere = Failure::Nowhere(std::path::absolute(path)?);
         match &command {
             Command::Create(_) | Command::Import { .. } => {}
@@ -210,7 +209,7 @@ fn attempt(
             }
         }
     }
-    let store = Store::open(store, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}))?;
+    let store = Store::open(store, platform, Arc::new(|_, _, _| {}))?;
     let keyring = Keyring::new(
         Arc::new(store),
         api_keys.prefix.clone(),
@@ -218,7 +217,7 @@ fn attempt(
         platform.clone(),
     );
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()?;
     let now = platform.clock.now();
     let out = &mut *terminal.out;

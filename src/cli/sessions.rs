@@ -107,8 +107,9 @@ fn attempt(
         Action::Import { file } => Some(read(file, terminal.input)?),
         _ => None,
     };
-    if import.is_none() && !Store::is_there(store) {
-        let store::Config::Embedded { path } = store;
+    if import.is_none()
+        && let Some(path) = Store::missing_from(store)
+    {
         writeln!(
             terminal.err,
             "there is no store in {}; if there should be one, run the command in the folder that the server runs in, or give store.path in full",
@@ -122,13 +123,13 @@ fn attempt(
             Action::Revoke { .. } | Action::Import { .. } => Ok(FAILED),
         };
     }
-    let store = Store::open(store, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}))?;
+    let store = Store::open(store, platform, Arc::new(|_, _, _| {}))?;
     let store = Arc::new(store);
     let pepper = &authn.pepper;
     let sessions = Sessions::new(Arc::clone(&store), pepper.clone(), platform.clone());
     let families = Families::new(store, pepper.clone(), platform.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()?;
     let now = platform.clock.now();
     let out = &mut *terminal.out;

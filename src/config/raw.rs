@@ -384,11 +384,32 @@ pub(super) struct StaticKey {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Store {
-    /// `embedded` is a SQLite file on this machine.
+    /// `embedded` is a SQLite file on this machine. `redis` is a Redis or Valkey server, which any
+    /// number of replicas share.
     pub(super) kind: StoreKind,
-    /// The folder it is kept in, made where it is missing. Relative to the working directory, as
-    /// every path here.
+    /// The folder an embedded store is kept in, made where it is missing. Relative to the working
+    /// directory, as every path here.
     pub(super) path: String,
+    /// The servers: `redis://host:port`, or `rediss://` for TLS. Of a Sentinel or a Cluster, some of
+    /// those that know the others.
+    #[schemars(example = ["redis://127.0.0.1:6379"])]
+    pub(super) urls: Vec<String>,
+    /// Whether the servers are nodes of a Cluster. All that is kept shares one hash slot: a Cluster
+    /// takes over when a node fails, and adds no room.
+    pub(super) cluster: bool,
+    /// The name by which the Sentinels at `urls` know the master; empty: there are none.
+    #[schemars(example = &"mymaster")]
+    pub(super) sentinel_master: String,
+    /// Who to be at the server (Redis 6 and later); empty: the default user.
+    pub(super) username: String,
+    /// A file with the password; or set `GATELET__STORE__PASSWORD`.
+    #[schemars(example = &"/etc/gatelet/redis-password", extend("x-gatelet-secret" = true))]
+    pub(super) password_file: Option<String>,
+    /// The certificate authorities in PEM that vouch for the server; otherwise the machine's.
+    #[schemars(example = &"/etc/gatelet/redis-ca.pem")]
+    pub(super) ca_file: Option<String>,
+    /// How every key on the server begins, between braces.
+    pub(super) key_prefix: String,
 }
 
 impl Default for Store {
@@ -396,6 +417,13 @@ impl Default for Store {
         Self {
             kind: StoreKind::Embedded,
             path: "gatelet-data".to_owned(),
+            urls: Vec::new(),
+            cluster: false,
+            sentinel_master: String::new(),
+            username: String::new(),
+            password_file: None,
+            ca_file: None,
+            key_prefix: "gatelet".to_owned(),
         }
     }
 }
@@ -405,6 +433,7 @@ impl Default for Store {
 #[schemars(extend("title" = "store"))]
 pub(super) enum StoreKind {
     Embedded,
+    Redis,
 }
 
 /// `[cache]`

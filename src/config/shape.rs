@@ -15,22 +15,15 @@ pub(super) fn check(values: &mut Dict, schema: &Json, findings: &mut Findings) {
 }
 
 /// Keys of gatelet's that this version does not have, without list places, and what they are about.
-const LATER_KEYS: [(&str, &str); 11] = [
+const LATER_KEYS: [(&str, &str); 4] = [
     ("listen.tls", "TLS"),
     ("listen.admin", "the admin listener"),
     ("upstreams.ca_file", "TLS to an upstream"),
     ("upstreams.server_name", "TLS to an upstream"),
-    ("store.urls", "a Redis store"),
-    ("store.cluster", "a Redis store"),
-    ("store.sentinel_master", "a Redis store"),
-    ("store.username", "a Redis store"),
-    ("store.password", "a Redis store"),
-    ("store.password_file", "a Redis store"),
-    ("store.key_prefix", "a Redis store"),
 ];
 
 /// Words that name what this version does not have, by the `title` of their schema.
-const LATER_WORDS: [(&str, &str); 2] = [("protocol", "http2"), ("store", "redis")];
+const LATER_WORDS: [(&str, &str); 1] = [("protocol", "http2")];
 
 /// What to say about a key that `schema` does not know below `parent`, and the way out.
 pub(super) fn unknown_key(schema: &Json, parent: &str, name: &str) -> (String, Option<String>) {

@@ -26,6 +26,32 @@ impl StoreFault {
         }
     }
 
+    /// A record is there that no store has written.
+    pub(super) fn foreign(key: &str) -> Self {
+        Self::without_source(format!("the record {key} is none of the store's"))
+    }
+
+    /// Something that the store needs has failed.
+    pub fn caused(what: impl Into<Box<str>>, source: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            what: what.into(),
+            source: Some(Arc::new(source)),
+        }
+    }
+
+    /// The server said no, or cannot be reached.
+    pub(super) fn redis(error: redis::RedisError) -> Self {
+        Self::caused("the store's server failed", error)
+    }
+
+    /// What the server keeps was laid out by a newer version.
+    pub(super) fn newer(prefix: &str) -> Self {
+        Self::without_source(format!(
+            "what the server keeps below {prefix} was made by a newer gatelet; run that version, or \
+             name another store.key_prefix"
+        ))
+    }
+
     /// More is asked of the store than it can do.
     pub(super) fn overloaded() -> Self {
         Self::without_source("the store's queue is full")

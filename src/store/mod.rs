@@ -6,16 +6,19 @@
 
 mod embedded;
 mod fault;
+mod redis;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::platform::Clock;
+use crate::platform::{Clock, Platform};
 use crate::rules::time::Timestamp;
 
 use embedded::Embedded;
 pub use fault::{OpenError, StoreFault};
+use redis::Redis;
+pub use redis::{Address, Config as RedisConfig, Topology};
 
 /// Which store, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum Config {
         /// The folder; made, with mode 0700, where it is missing.
         path: PathBuf,
     },
+    /// A Redis or Valkey server, shared by any number of replicas.
+    Redis(RedisConfig),
 }
 
 /// What a record held when it was loaded.
@@ -159,34 +164,49 @@ pub struct Store {
 
 enum Backend {
     Embedded(Embedded),
+    Redis(Redis),
 }
 
 impl Store {
-    /// Opens the store, making it where there is none. Blocks on the disk.
+    /// Opens the store, making it where there is none. Blocks on the disk; a server is connected to
+    /// when it is first asked for something, and its connections live in the runtime that this is
+    /// called in.
     pub fn open(
         config: &Config,
-        clock: Arc<dyn Clock>,
+        platform: &Platform,
         observer: Observer,
     ) -> Result<Self, OpenError> {
-        let Config::Embedded { path } = config;
+        let clock = Arc::clone(&platform.clock);
         Ok(Self {
-            backend: Backend::Embedded(Embedded::open(path, Arc::clone(&clock))?),
+            backend: match config {
+                Config::Embedded { path } => {
+                    Backend::Embedded(Embedded::open(path, Arc::clone(&clock))?)
+                }
+                Config::Redis(config) => Backend::Redis(Redis::new(config, platform.clone())),
+            },
             clock,
             observer,
         })
     }
 
-    /// Whether there is a store already where [`Store::open`] would look for it.
-    pub fn is_there(config: &Config) -> bool {
-        let Config::Embedded { path } = config;
-        Embedded::is_there(path)
+    /// The folder in which [`Store::open`] would make a store, if there is none; a server is always
+    /// taken for one.
+    pub fn missing_from(config: &Config) -> Option<&Path> {
+        match config {
+            Config::Embedded { path } => (!Embedded::is_there(path)).then_some(path),
+            Config::Redis(_) => None,
+        }
     }
 
     /// Loads a record. Cancel safe.
     pub async fn load(&self, key: &str) -> Result<Option<Versioned>, StoreFault> {
-        let Backend::Embedded(store) = &self.backend;
-        self.observed(Operation::Load, READ_DEADLINE, store.load(key))
-            .await
+        let load = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.load(key).await,
+                Backend::Redis(store) => store.load(key).await,
+            }
+        };
+        self.observed(Operation::Load, READ_DEADLINE, load).await
     }
 
     /// Makes every write and appends an event for each payload, or does nothing if a record does
@@ -199,37 +219,65 @@ impl Store {
         writes: Vec<Write>,
         payloads: Vec<Vec<u8>>,
     ) -> Result<Swapped, StoreFault> {
-        let Backend::Embedded(store) = &self.backend;
-        self.observed(Operation::Swap, SWAP_DEADLINE, store.swap(writes, payloads))
-            .await
+        let swap = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.swap(writes, payloads).await,
+                Backend::Redis(store) => store.swap(&writes, &payloads).await,
+            }
+        };
+        self.observed(Operation::Swap, SWAP_DEADLINE, swap).await
     }
 
     /// Where the events end now: from where to follow them. Cancel safe.
     pub async fn latest(&self) -> Result<Place, StoreFault> {
-        let Backend::Embedded(store) = &self.backend;
-        self.observed(Operation::Events, READ_DEADLINE, store.latest())
+        let latest = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.latest().await,
+                Backend::Redis(store) => store.latest().await,
+            }
+        };
+        self.observed(Operation::Events, READ_DEADLINE, latest)
             .await
     }
 
-    /// Lists at most `limit` events behind a place, as soon as there are any, or none after a while.
-    /// Cancel safe.
-    pub async fn follow(&self, place: Place, limit: u32) -> Result<Events, StoreFault> {
-        let Backend::Embedded(_) = &self.backend;
-        tokio::time::sleep(PERIOD).await;
-        self.events_since(place, limit).await
+    /// Lists at most `limit` events behind a place, as soon as there are any, or none after `wait` or
+    /// earlier. Cancel safe.
+    ///
+    /// Whoever follows a server costs it one question in this time.
+    pub async fn follow(
+        &self,
+        place: Place,
+        limit: u32,
+        wait: Duration,
+    ) -> Result<Events, StoreFault> {
+        match &self.backend {
+            Backend::Embedded(_) => {
+                tokio::time::sleep(PERIOD.min(wait)).await;
+                self.events_since(place, limit).await
+            }
+            // How long it waited for news says nothing about the server.
+            Backend::Redis(store) => {
+                let followed = store.follow(place, limit, wait).await;
+                if followed.is_err() {
+                    (self.observer)(Operation::Events, Duration::ZERO, false);
+                }
+                followed
+            }
+        }
     }
 
     /// Lists at most `limit` events behind a place. Cancel safe.
     ///
     /// Costs one small read where nothing happened.
     pub async fn events_since(&self, place: Place, limit: u32) -> Result<Events, StoreFault> {
-        let Backend::Embedded(store) = &self.backend;
-        self.observed(
-            Operation::Events,
-            READ_DEADLINE,
-            store.events_since(place, limit),
-        )
-        .await
+        let events = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.events_since(place, limit).await,
+                Backend::Redis(store) => store.events_since(place, limit).await,
+            }
+        };
+        self.observed(Operation::Events, READ_DEADLINE, events)
+            .await
     }
 
     /// Lists at most `limit` records whose keys begin with `prefix`, in the order of their keys,
@@ -240,13 +288,13 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Listed>, StoreFault> {
-        let Backend::Embedded(store) = &self.backend;
-        self.observed(
-            Operation::List,
-            READ_DEADLINE,
-            store.list(prefix, after, limit),
-        )
-        .await
+        let list = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.list(prefix, after, limit).await,
+                Backend::Redis(store) => store.list(prefix, after, limit).await,
+            }
+        };
+        self.observed(Operation::List, READ_DEADLINE, list).await
     }
 
     /// Every record whose key begins with `prefix`, in pages.
@@ -296,7 +344,10 @@ impl Pages<'_> {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Backend::Embedded(store) = &self.backend;
+        let store: &dyn std::fmt::Debug = match &self.backend {
+            Backend::Embedded(store) => store,
+            Backend::Redis(store) => store,
+        };
         f.debug_tuple("Store").field(store).finish()
     }
 }

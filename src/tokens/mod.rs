@@ -262,7 +262,7 @@ impl Tokens {
     /// Not cancel safe: what was issued may remain, with a token that nobody knows.
     pub async fn answer(&self, call: Call<'_>) -> Result<Response<Bytes>, Refusal> {
         match call.route.action {
-            Action::Nonce => self.issue_nonce(&call),
+            Action::Nonce => self.issue_nonce(&call).await,
             Action::SignIn => self.sign_in(&call).await,
             Action::Refresh { .. } => self.refresh(&call).await,
             Action::LogOut => self.log_out(&call).await,

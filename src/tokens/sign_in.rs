@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::authn::access_token::AccessTokens;
 use crate::authn::api_key::Key;
-use crate::authn::nonces::Nonces;
+use crate::authn::nonces::{Nonces, Sealer};
 use crate::rules::decision::{Fault, Refusal, Reject};
 use crate::rules::nonce::Nonce;
 use crate::rules::principal::{Scopes, is_grantable};
@@ -41,7 +41,7 @@ struct Shown {
 }
 
 impl Tokens {
-    pub(super) fn issue_nonce(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
+    pub(super) async fn issue_nonce(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
         let (wallet, nonces) = self.wallet()?;
         let key = issuing_key(call)?;
         let wanted: Wanted = body::json(call.headers, &call.body)?;
@@ -64,11 +64,9 @@ impl Tokens {
             }
         };
         let address = wanted.address.as_deref().map(parse_address).transpose()?;
-        let issued = nonces.issue(chain_id, wallet.nonce_ttl, &key.id, domain);
-        let (text, nonce) = issued.map_err(|error| {
-            tracing::error!(%error, "the machine gives no randomness");
-            Fault::StoreUnavailable
-        })?;
+        let sealer = sealer(nonces).await?;
+        let issued = sealer.issue(chain_id, wallet.nonce_ttl, &key.id, domain);
+        let (text, nonce) = issued.map_err(|error| failure(&error))?;
         let uri = uri_of(domain);
         let mut answer = json!({
             "nonce": text,
@@ -106,9 +104,10 @@ impl Tokens {
         let signature = shown
             .signature
             .ok_or(Reject::RequestMalformed("the body has no signature"))?;
+        let sealer = sealer(nonces).await?;
         let text = match (shown.message, shown.wallet, shown.nonce) {
             (Some(message), None, None) => message,
-            (None, Some(address), Some(nonce)) => told(wallet, nonces, &address, &nonce, key)?,
+            (None, Some(address), Some(nonce)) => told(wallet, &sealer, &address, &nonce, key)?,
             _ => {
                 let why = "the body has neither a message nor a wallet with its nonce";
                 return Err(Reject::RequestMalformed(why).into());
@@ -127,7 +126,7 @@ impl Tokens {
             .domains
             .iter()
             .filter(|domain| domain.eq_ignore_ascii_case(message.domain))
-            .find_map(|domain| nonces.read(message.nonce, &key.id, domain))
+            .find_map(|domain| sealer.read(message.nonce, &key.id, domain))
             .ok_or(Reject::NonceInvalid)?;
         // Before the signature is looked at: each nonce is good for one try.
         let spent = nonces
@@ -165,6 +164,10 @@ impl Tokens {
     }
 }
 
+async fn sealer(nonces: &Nonces) -> Result<Sealer<'_>, Refusal> {
+    nonces.sealer().await.map_err(|error| failure(&error))
+}
+
 /// What a sign-in grants: what the configuration says, as far as the key that was used may do it.
 fn granted(access: &AccessTokens, key: &Key) -> Scopes {
     let scopes = access.config().scopes.iter();
@@ -178,14 +181,14 @@ fn granted(access: &AccessTokens, key: &Key) -> Scopes {
 /// The very message that came with this nonce.
 fn told(
     wallet: &Wallet,
-    nonces: &Nonces,
+    sealer: &Sealer<'_>,
     address: &str,
     text: &str,
     key: &Key,
 ) -> Result<String, Reject> {
     let address = parse_address(address)?;
     let found = wallet.domains.iter().find_map(|domain| {
-        let nonce = nonces.read(text, &key.id, domain)?;
+        let nonce = sealer.read(text, &key.id, domain)?;
         Some((domain, nonce))
     });
     let (domain, nonce) = found.ok_or(Reject::NonceInvalid)?;

@@ -225,7 +225,7 @@ fn problems_of_the_environment_name_the_variable() {
         "GATELET__LOG: log: this is a section; name one of its keys",
         "GATELET__ROUTES__0__PATH: routes: lists of tables come from the file",
         r#"GATELET__RUNTIME__WORKERS: runtime.workers: expected a whole number, found "all""#,
-        "GATELET__STORE__URLS: store.urls: a Redis store: not available in this version",
+        "GATELET__STORE__URLS: store.urls: an embedded store has no server; write kind = \"redis\", or leave it out",
     ];
     assert_eq!(found, expected);
 }

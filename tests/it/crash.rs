@@ -41,7 +41,7 @@ fn keyring(folder: &Path) -> Keyring {
         path: folder.into(),
     };
     let observer = Arc::new(|_, _, _| {});
-    let store = Store::open(&config, Arc::clone(&platform.clock), observer).unwrap();
+    let store = Store::open(&config, &platform, observer).unwrap();
     Keyring::new(Arc::new(store), "gk".into(), None, platform)
 }
 

@@ -1,6 +1,5 @@
 //! Access tokens of other issuers, whose keys the tests publish.
 
-use std::fmt::Write;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -8,15 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gatelet::authn::jwt::signing::SigningKey;
 use gatelet::rules::jwt::SigningAlgorithm;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 
-use crate::harness::{KEY, Response, Upstream, World, eventually, request, within};
+use crate::harness::{Authority, KEY, Response, Upstream, World, eventually, request, within};
 
 const ISSUER: &str = "https://id.example.com";
 
@@ -380,12 +378,8 @@ struct Secure {
 impl Secure {
     /// Answers each request with `document`, over TLS.
     fn serving(document: String) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let own = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&own, &authority).unwrap();
+        let authority = Authority::new();
+        let (certificate, own) = authority.vouch_for("localhost");
         let private = PrivateKeyDer::try_from(own.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -407,7 +401,7 @@ impl Secure {
             }
         });
         Self {
-            authority: pem(authority.der()),
+            authority: authority.pem(),
             address,
         }
     }
@@ -426,14 +420,6 @@ fn serve(mut stream: impl Read + io::Write, document: &str) -> io::Result<()> {
         "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{document}"
     )?;
     stream.flush()
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
-    for line in STANDARD.encode(certificate).as_bytes().chunks(64) {
-        writeln!(text, "{}", std::str::from_utf8(line).unwrap()).unwrap();
-    }
-    text + "-----END CERTIFICATE-----\n"
 }
 
 #[test]

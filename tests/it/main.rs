@@ -26,6 +26,7 @@ mod own_routes;
 mod proxying;
 mod refresh;
 mod reload;
+mod replicas;
 mod revocation;
 mod sessions;
 mod sign_in;

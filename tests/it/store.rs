@@ -7,6 +7,7 @@
 
 mod contract;
 mod embedded;
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ impl Home for Folder {
 }
 
 fn open(config: &Config) -> Store {
-    Store::open(config, Platform::system().clock, Arc::new(|_, _, _| {})).unwrap()
+    Store::open(config, &Platform::system(), Arc::new(|_, _, _| {})).unwrap()
 }
 
 /// Runs every test of the contract over a store.
@@ -60,7 +61,9 @@ macro_rules! contract {
     };
 }
 
-contract!(embedded_keeps_the_contract: super::Folder {
+macro_rules! contracts {
+    ($($store:ident: $home:ty;)*) => {
+        $(contract!($store: $home {
     a_missing_record_is_none,
     a_record_is_created_once,
     a_swap_needs_the_version_it_saw,
@@ -80,7 +83,16 @@ contract!(embedded_keeps_the_contract: super::Folder {
     two_handles_see_each_other,
     reopening_keeps_everything,
     listing_goes_in_pages_and_stays_below_its_prefix,
-});
+});)*
+    };
+}
+
+contracts! {
+    embedded_keeps_the_contract: super::Folder;
+    redis_keeps_the_contract: super::redis::OnRedis;
+    valkey_keeps_the_contract: super::redis::OnValkey;
+    a_cluster_keeps_the_contract: super::redis::OnCluster;
+}
 
 fn create(key: &str, value: &[u8]) -> Write {
     Write {

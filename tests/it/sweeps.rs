@@ -34,7 +34,7 @@ impl Place {
         let config = Config::Embedded {
             path: folder.path().join("data"),
         };
-        let store = Store::open(&config, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}));
+        let store = Store::open(&config, &platform, Arc::new(|_, _, _| {}));
         let store = Arc::new(store.unwrap());
         Self {
             sessions: Sessions::new(Arc::clone(&store), None, platform.clone()),
@@ -128,17 +128,17 @@ async fn what_lives_outlives_every_sweep() {
 #[tokio::test]
 async fn a_spent_nonce_stays_spent_for_as_long_as_it_is_good() {
     let place = Place::open();
-    let nonces = Nonces::open(Arc::clone(&place.store), place.clock.platform()).await;
-    let nonces = nonces.unwrap();
+    let nonces = Nonces::new(Arc::clone(&place.store), place.clock.platform());
+    let sealer = nonces.sealer().await.unwrap();
     let ttl = Duration::from_secs(300);
-    let (text, nonce) = nonces.issue(1, ttl, "key_1", "app.example").unwrap();
+    let (text, nonce) = sealer.issue(1, ttl, "key_1", "app.example").unwrap();
     assert!(nonces.spend(&nonce).await.unwrap());
     place
         .clock
         .advance(ttl.saturating_sub(Duration::from_nanos(1)));
     assert_eq!(nonces.sweep().await.unwrap(), 0);
     assert_eq!(
-        nonces.read(&text, "key_1", "app.example"),
+        sealer.read(&text, "key_1", "app.example"),
         Some(nonce.clone())
     );
     assert!(!nonces.spend(&nonce).await.unwrap(), "once");
@@ -147,5 +147,5 @@ async fn a_spent_nonce_stays_spent_for_as_long_as_it_is_good() {
     assert_eq!(nonces.sweep().await.unwrap(), 0);
     place.clock.advance(Duration::from_nanos(1));
     assert_eq!(nonces.sweep().await.unwrap(), 1);
-    assert_eq!(nonces.read(&text, "key_1", "app.example"), None);
+    assert_eq!(sealer.read(&text, "key_1", "app.example"), None);
 }

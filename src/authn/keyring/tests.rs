@@ -66,7 +66,7 @@ impl Desk {
             path: folder.path().into(),
         };
         let observer = Arc::new(|_, _, _| {});
-        let store = Store::open(&config, Arc::clone(&platform.clock), observer).unwrap();
+        let store = Store::open(&config, &platform, observer).unwrap();
         let store = Arc::new(store);
         Self {
             keyring: Keyring::new(Arc::clone(&store), "gk".into(), pepper, platform),

@@ -323,11 +323,39 @@ fn each_bad_value_says_what_and_how() {
         ),
         (
             "[store]\nkind = \"redis\"",
-            "9: store.kind: store \"redis\" is not available in this version; known here: \"embedded\"",
+            "8: store.urls: there is no server; write urls = [\"redis://127.0.0.1:6379\"]",
         ),
         (
-            "[store]\npassword_file = \"x\"",
-            "9: store.password_file: a Redis store: not available in this version",
+            "[store]\nkind = \"redis\"\nurls = [\"http://a\"]",
+            "10: store.urls: \"http://a\": not a URL of a Redis server; write",
+        ),
+        (
+            "[store]\nkind = \"redis\"\nurls = [\"redis://u:p@a\"]",
+            "10: store.urls: a user or a password has no place in it; write username and password_file; write",
+        ),
+        (
+            "[store]\nkind = \"redis\"\nurls = [\"redis://a/3\"]",
+            "10: store.urls: \"redis://a/3\": it names more than a server; databases",
+        ),
+        (
+            "[store]\nkind = \"redis\"\nurls = [\"redis://a\", \"rediss://b\"]",
+            "10: store.urls: some are spoken to over TLS and some not; write all",
+        ),
+        (
+            "[store]\nkind = \"redis\"\nurls = [\"redis://a\"]\ncluster = true\nsentinel_master = \"m\"",
+            "12: store.sentinel_master: it is named for a Cluster; a Cluster needs no Sentinels",
+        ),
+        (
+            "[store]\nkind = \"redis\"\nurls = [\"redis://a\"]\nkey_prefix = \"{a}\"",
+            "11: store.key_prefix: not a prefix; write letters",
+        ),
+        (
+            "[store]\nkind = \"redis\"\nurls = [\"redis://a\"]\nusername = \"u\"",
+            "11: store.username: a user needs a password; name it in password_file",
+        ),
+        (
+            "[store]\nurls = [\"redis://a\"]",
+            "9: store.urls: an embedded store has no server; write kind",
         ),
         (
             "[limits]\nrequest_head = \"1KiB\"",

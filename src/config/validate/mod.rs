@@ -6,6 +6,7 @@
 mod edge;
 mod keys;
 mod routes;
+mod store;
 mod tokens;
 mod trusted;
 mod upstreams;
@@ -14,19 +15,18 @@ pub(super) use routes::path_key;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::problems::Findings;
-use super::raw::{Cache, Limits, Listen, Log, LogFormat, LogLevel, Raw, Store, StoreKind};
+use super::raw::{Cache, Limits, Listen, Log, LogFormat, LogLevel, Raw};
 use super::reload::Watch;
 use super::values::Period;
 use super::{Config, warnings};
 use crate::telemetry::log;
-use crate::{cache, gateway, limits, listener, store};
+use crate::{cache, gateway, limits, listener};
 
 /// More threads than this share the machine with the API rather than serve it.
 const MOST_DEFAULT_WORKERS: usize = 4;
@@ -52,7 +52,10 @@ pub(super) fn validate(
     );
     let realm = edge::realm(&raw.auth, findings);
     let cors = raw.cors.as_ref().map(|cors| edge::cors(cors, findings));
-    let store = raw.store.as_ref().map(|store| self::store(store, findings));
+    let store = raw
+        .store
+        .as_ref()
+        .map(|section| store::store(section, secrets, watch, findings));
     authn.session_lifetime = tokens::session_lifetime(raw, findings);
     (authn.access_token, authn.signing_keys) = tokens::access_token(raw, watch, findings);
     authn.own_issuer = tokens::own_issuer(raw);
@@ -135,18 +138,6 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0
         && one.port() == other.port()
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
-}
-
-fn store(store: &Store, findings: &mut Findings) -> store::Config {
-    if store.path.is_empty() || store.path.contains('\0') {
-        let suggestion = "name a folder, such as \"gatelet-data\"";
-        findings.problem_with("store.path", "not a path", suggestion);
-    }
-    match store.kind {
-        StoreKind::Embedded => store::Config::Embedded {
-            path: PathBuf::from(&store.path),
-        },
-    }
 }
 
 fn cache(cache: &Cache, findings: &mut Findings) -> cache::Config {

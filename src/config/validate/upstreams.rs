@@ -148,16 +148,17 @@ fn parse(url: &str) -> Result<Address, Bad> {
             way_out: "leave the path out",
         });
     }
-    let (host, port) = split_port(authority).ok_or_else(|| bad("the port is not one"))?;
+    let (host, port) = split_port(authority, 80).ok_or_else(|| bad("the port is not one"))?;
     let host = host_name(host).ok_or_else(|| bad("the host is not one"))?;
     Ok(Address::Tcp { host, port })
 }
 
-fn split_port(authority: &str) -> Option<(&str, u16)> {
+/// The host and its port, the `usual` one where none is written.
+pub(super) fn split_port(authority: &str, usual: u16) -> Option<(&str, u16)> {
     // The colons inside brackets belong to an IPv6 address.
     let after_brackets = authority.rfind(']').map_or(0, |end| end + 1);
     let Some(colon) = authority[after_brackets..].find(':') else {
-        return Some((authority, 80));
+        return Some((authority, usual));
     };
     let (host, port) = authority.split_at(after_brackets + colon);
     let digits = &port[1..];
@@ -166,7 +167,7 @@ fn split_port(authority: &str) -> Option<(&str, u16)> {
 }
 
 /// A name or an address, without brackets.
-fn host_name(host: &str) -> Option<Box<str>> {
+pub(super) fn host_name(host: &str) -> Option<Box<str>> {
     if let Some(inner) = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))

@@ -58,6 +58,20 @@ impl World {
         }
     }
 
+    /// Runs gatelet before `upstream`, and waits no longer than until it listens.
+    pub(crate) fn start_unready(upstream: &Upstream, toml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = configuration(folder.path(), &upstream.url(), toml);
+        fs::write(folder.path().join("config.toml"), text).unwrap();
+        let (process, proxy, telemetry) = run_unready(folder.path());
+        Self {
+            process,
+            folder: Arc::new(folder),
+            proxy,
+            telemetry,
+        }
+    }
+
     /// Runs another gatelet on the same configuration, and so on the same store.
     pub(crate) fn another(&self) -> Self {
         let (process, proxy, telemetry) = run(self.folder());
@@ -353,6 +367,19 @@ sha256 = "{narrow}"
 
 /// Starts the program and waits until it is ready.
 fn run(folder: &Path) -> (Process, SocketAddr, SocketAddr) {
+    let (process, proxy, telemetry) = run_unready(folder);
+    eventually("gatelet is ready", || {
+        Client::connect(telemetry)
+            .send(request("GET", "/readyz", &[("connection", "close")]))
+            .response()
+            .status
+            == 200
+    });
+    (process, proxy, telemetry)
+}
+
+/// Starts the program and waits until it listens.
+fn run_unready(folder: &Path) -> (Process, SocketAddr, SocketAddr) {
     let mut process = Process::start(
         command()
             .arg("serve")
@@ -365,13 +392,6 @@ fn run(folder: &Path) -> (Process, SocketAddr, SocketAddr) {
         bound_address(&line).unwrap_or_else(|| panic!("no address: {line}"))
     };
     let (proxy, telemetry) = (address("proxy"), address("telemetry"));
-    eventually("gatelet is ready", || {
-        Client::connect(telemetry)
-            .send(request("GET", "/readyz", &[("connection", "close")]))
-            .response()
-            .status
-            == 200
-    });
     (process, proxy, telemetry)
 }
 

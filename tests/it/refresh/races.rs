@@ -104,8 +104,7 @@ fn families(folder: &std::path::Path, platform: Platform) -> Families {
     let config = Config::Embedded {
         path: folder.into(),
     };
-    let clock = Arc::clone(&platform.clock);
-    let store = Store::open(&config, clock, Arc::new(|_, _, _| {})).unwrap();
+    let store = Store::open(&config, &platform, Arc::new(|_, _, _| {})).unwrap();
     Families::new(Arc::new(store), None, platform)
 }
 

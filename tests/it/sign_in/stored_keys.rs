@@ -36,7 +36,7 @@ async fn a_replica_that_is_told_otherwise_makes_one_key_and_lets_the_others_be()
         let config = Config::Embedded {
             path: folder.path().join("data"),
         };
-        let store = Store::open(&config, Arc::clone(&platform.clock), Arc::new(|_, _, _| {}));
+        let store = Store::open(&config, &platform, Arc::new(|_, _, _| {}));
         StoredKeys::new(Arc::new(store.unwrap()), platform)
     };
     let (old, new) = (replica(), replica());

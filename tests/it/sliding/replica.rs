@@ -55,10 +55,11 @@ impl Replica {
         let config = gatelet::store::Config::Embedded {
             path: folder.path().join("data"),
         };
-        let store = Store::open(&config, Arc::clone(&platform.clock), observer).unwrap();
+        let store = Store::open(&config, &platform, observer).unwrap();
         let store = Arc::new(store);
         let metrics = Metrics::new(1);
-        let believed = Freshness::new(Duration::from_secs(1 << 20), clock.monotonic());
+        let believed = Freshness::new(Duration::from_secs(1 << 20));
+        believed.hear(clock.monotonic());
         let sessions = Arc::new(SessionTokens::new(
             Sessions::new(Arc::clone(&store), None, platform.clone()),
             Arc::new(Verdicts::new(100)),

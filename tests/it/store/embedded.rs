@@ -14,7 +14,7 @@ use super::{Folder, Home, PATIENCE, commit, create, open, value};
 
 fn try_open(path: &Path) -> Result<Store, OpenError> {
     let config = Config::Embedded { path: path.into() };
-    Store::open(&config, Platform::system().clock, Arc::new(|_, _, _| {}))
+    Store::open(&config, &Platform::system(), Arc::new(|_, _, _| {}))
 }
 
 fn mode(path: &Path) -> u32 {
@@ -238,7 +238,7 @@ async fn every_operation_is_observed() {
         let seen = Arc::clone(&seen);
         Arc::new(move |operation, _, done| seen.lock().unwrap().push((operation, done)))
     };
-    let store = Store::open(&place.config(), Platform::system().clock, observer).unwrap();
+    let store = Store::open(&place.config(), &Platform::system(), observer).unwrap();
     store.load("a").await.unwrap();
     // A conflict is an answer like any other.
     for _ in 0..2 {

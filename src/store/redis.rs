@@ -1,0 +1,275 @@
+//! The store on a Redis or Valkey server.
+//!
+//! A record is a string of its version and its value; a sorted set lists the keys, and a stream
+//! holds the events. All of it shares one hash slot, so that a swap is one script wherever it runs:
+//! a Cluster is asked for the one master that has the slot, a Sentinel for the one that it watches.
+
+mod feed;
+mod link;
+mod master;
+
+pub use master::{Address, Topology};
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::{Events, Listed, Place, StoreFault, Swapped, Versioned, Write};
+use crate::platform::Platform;
+use link::Link;
+
+/// How many reads are on their way at once: more would only wait in the server.
+const READS: usize = 64;
+
+/// The swap.
+const SWAP: &str = include_str!("redis/swap.lua");
+
+/// How many bytes a version has, before each value.
+const VERSION: usize = 8;
+
+/// Which server, and how it is spoken to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to begin: the servers themselves, or those that know where they are.
+    pub addresses: Vec<Address>,
+    /// How the master is found.
+    pub topology: Topology,
+    /// Whether it is spoken to over TLS.
+    pub tls: bool,
+    /// Who vouches for it, in PEM; otherwise those whom the machine trusts.
+    pub authorities: Option<Arc<[u8]>>,
+    /// As whom.
+    pub username: Option<Box<str>>,
+    /// With what.
+    pub password: Option<Arc<Zeroizing<String>>>,
+    /// How every key begins, between braces.
+    pub key_prefix: Box<str>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("addresses", &self.addresses)
+            .field("topology", &self.topology)
+            .field("tls", &self.tls)
+            .field("username", &self.username)
+            .field("key_prefix", &self.key_prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The names of what is kept.
+struct Names {
+    records: String,
+    index: String,
+    events: String,
+}
+
+impl Names {
+    fn below(prefix: &str) -> Self {
+        Self {
+            records: format!("{{{prefix}}}:r:"),
+            index: format!("{{{prefix}}}:index"),
+            events: format!("{{{prefix}}}:events"),
+        }
+    }
+
+    fn record(&self, key: &str) -> String {
+        format!("{}{key}", self.records)
+    }
+}
+
+/// The store on a server.
+pub(super) struct Redis {
+    link: Arc<Link>,
+    names: Arc<Names>,
+    reads: Semaphore,
+    feed: feed::Feed,
+    platform: Platform,
+}
+
+impl Redis {
+    /// A store that connects when it is first used.
+    pub(super) fn new(config: &Config, platform: Platform) -> Self {
+        let names = Arc::new(Names::below(&config.key_prefix));
+        let link = Arc::new(Link::new(config.clone(), platform.clone()));
+        Self {
+            feed: feed::Feed::new(Arc::clone(&link), Arc::clone(&names)),
+            link,
+            names,
+            reads: Semaphore::new(READS),
+            platform,
+        }
+    }
+
+    pub(super) async fn load(&self, key: &str) -> Result<Option<Versioned>, StoreFault> {
+        let name = self.names.record(key);
+        let record: Option<Vec<u8>> = self
+            .read(async |connection| redis::cmd("GET").arg(name).query_async(connection).await)
+            .await?;
+        record.map(|record| versioned(key, record)).transpose()
+    }
+
+    pub(super) async fn swap(
+        &self,
+        writes: &[Write],
+        payloads: &[Vec<u8>],
+    ) -> Result<Swapped, StoreFault> {
+        for (place, write) in writes.iter().enumerate() {
+            // The second would find what the first has written.
+            if writes[..place].iter().any(|other| other.key == write.key) {
+                return Ok(Swapped::Conflict);
+            }
+        }
+        let mut version = [0; VERSION];
+        let filled = self.platform.entropy.fill(&mut version);
+        filled.map_err(|error| StoreFault::caused("the machine gives no randomness", error))?;
+        let mut swap = redis::cmd("EVAL");
+        swap.arg(SWAP).arg(writes.len() + 2);
+        swap.arg(&self.names.index).arg(&self.names.events);
+        for write in writes {
+            swap.arg(self.names.record(&write.key));
+        }
+        let now = self.platform.clock.now().nanoseconds();
+        swap.arg(&version[..]).arg(now).arg(writes.len());
+        for write in writes {
+            let expected = write.expected.map(u64::to_be_bytes);
+            swap.arg(expected.as_ref().map_or(&[][..], |version| &version[..]));
+            match &write.value {
+                Some(value) => swap.arg("set").arg(value),
+                None if write.expected.is_some() => swap.arg("del").arg(""),
+                // Nothing to write: the swap depends on the record's absence.
+                None => swap.arg("none").arg(""),
+            };
+        }
+        for payload in payloads {
+            swap.arg(payload);
+        }
+        let connected = self.link.connected().await?;
+        let mut connection = connected.writes.clone();
+        let swapped: redis::RedisResult<u8> = swap.query_async(&mut connection).await;
+        let swapped = swapped.map_err(|error| self.link.failed(&connected, error))?;
+        if swapped == 0 {
+            return Ok(Swapped::Conflict);
+        }
+        if !payloads.is_empty() {
+            // Whoever takes over has to know of it.
+            connected.wait_for_a_replica(&self.platform).await;
+        }
+        Ok(Swapped::Committed)
+    }
+
+    pub(super) async fn latest(&self) -> Result<Place, StoreFault> {
+        self.read(async |connection| feed::latest(connection, &self.names).await)
+            .await
+    }
+
+    pub(super) async fn events_since(
+        &self,
+        place: Place,
+        limit: u32,
+    ) -> Result<Events, StoreFault> {
+        self.read(async |connection| {
+            feed::events_since(connection, &self.names, place, limit, None).await
+        })
+        .await
+    }
+
+    /// Waits for events, and no longer than `wait`.
+    pub(super) async fn follow(
+        &self,
+        place: Place,
+        limit: u32,
+        wait: Duration,
+    ) -> Result<Events, StoreFault> {
+        self.feed.follow(place, limit, wait).await
+    }
+
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreFault> {
+        let begin = match after {
+            Some(after) if after >= prefix => [b"(", after.as_bytes()].concat(),
+            _ => [b"[", prefix.as_bytes()].concat(),
+        };
+        // No key has this byte: keys are UTF-8.
+        let end = [b"(", prefix.as_bytes(), b"\xff"].concat();
+        let keys: Vec<String> = self
+            .read(async |connection| {
+                redis::cmd("ZRANGEBYLEX")
+                    .arg(&self.names.index)
+                    .arg(begin)
+                    .arg(end)
+                    .arg("LIMIT")
+                    .arg(0)
+                    .arg(limit)
+                    .query_async(connection)
+                    .await
+            })
+            .await?;
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut get = redis::cmd("MGET");
+        for key in &keys {
+            get.arg(self.names.record(key));
+        }
+        let records: Vec<Option<Vec<u8>>> = self
+            .read(async |connection| get.query_async(connection).await)
+            .await?;
+        let there = keys.into_iter().zip(records);
+        // One that was deleted in between is not there.
+        there
+            .filter_map(|(key, record)| Some((key, record?)))
+            .map(|(key, record)| {
+                let record = versioned(&key, record)?;
+                Ok(Listed { key, record })
+            })
+            .collect()
+    }
+
+    async fn read<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> redis::RedisResult<T>,
+    ) -> Result<T, StoreFault> {
+        // Never closed.
+        let _turn = self.reads.acquire().await;
+        let connected = self.link.connected().await?;
+        let mut connection = connected.reads.clone();
+        let answer = ask(&mut connection).await;
+        answer.map_err(|error| self.link.failed(&connected, error))
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Redis").field(self.link.config()).finish()
+    }
+}
+
+fn versioned(key: &str, mut record: Vec<u8>) -> Result<Versioned, StoreFault> {
+    let version = record.first_chunk::<VERSION>().copied();
+    let version = version.ok_or_else(|| StoreFault::foreign(key))?;
+    record.drain(..VERSION);
+    Ok(Versioned {
+        version: u64::from_be_bytes(version),
+        value: record,
+    })
+}
+
+/// Text that a server answered with.
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
