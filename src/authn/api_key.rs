@@ -415,14 +415,16 @@ impl ApiKeys {
     }
 
     /// Says no to a key that was let in and may not stay: it is judged as if it were presented anew.
+    /// False if nobody could say now.
     pub(super) async fn still_stands(
         &self,
         key: &Key,
         wall: Timestamp,
         now: Monotonic,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         if let Some(key) = self.statics.get(&key.digest) {
-            return Ok(key.judge(wall)?);
+            key.judge(wall)?;
+            return Ok(true);
         }
         let Some(stored) = self.stored.as_ref().filter(|_| key.stored) else {
             return Err(Reject::ApiKeyInvalid.into());
@@ -433,13 +435,17 @@ impl ApiKeys {
         let known = match stored.verdicts.known(&key.digest) {
             Known::Value(key) => Some(key),
             Known::Nothing => None,
-            Known::Unasked => match stored.load(key.digest).await {
-                Ok(key) => key,
-                // Not known to be bad, and still vouched for: the next look will tell.
-                Err(LoadFailed) => return Ok(key.judge(wall)?),
-            },
+            Known::Unasked => {
+                let Ok(known) = stored.load(key.digest).await else {
+                    // Not known to be bad, and still vouched for: the next look will tell.
+                    key.judge(wall)?;
+                    return Ok(false);
+                };
+                known
+            }
         };
-        Ok(known.ok_or(Reject::ApiKeyInvalid)?.judge(wall)?)
+        known.ok_or(Reject::ApiKeyInvalid)?.judge(wall)?;
+        Ok(true)
     }
 
     /// Whether what is remembered of the store may be believed now; nothing where there is none.

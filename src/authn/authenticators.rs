@@ -197,40 +197,43 @@ impl Authenticators {
 
     /// Says no to a caller that was let in and may not stay: it is judged as if it came anew.
     ///
-    /// That the store does not answer a question says nothing while its last word is believed.
+    /// That the store does not answer a question says nothing while its last word is believed: then
+    /// this is false, and has to be asked again soon.
     pub async fn still_stands(
         &self,
         proven: &Proven,
         wall: Timestamp,
         now: Monotonic,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
+        let mut certain = true;
         if let Some(key) = &proven.key {
-            self.keys.still_stands(key, wall, now).await?;
+            certain &= self.keys.still_stands(key, wall, now).await?;
         }
         let unanswered = |refusal: &Refusal| {
             *refusal == Fault::StoreUnavailable.into() && self.keys.store_vouches(now)
         };
         if let Some(access) = &proven.access {
             match self.judge_jwt(&access.jwt(), wall, now, false).await {
-                Err(refusal) if !unanswered(&refusal) => return Err(refusal),
-                _ => {}
+                Ok(_) => {}
+                Err(refusal) if unanswered(&refusal) => certain = false,
+                Err(refusal) => return Err(refusal),
             }
         }
         let Some(session) = &proven.session else {
-            return Ok(());
+            return Ok(certain);
         };
         let Some(sessions) = &self.sessions else {
             return Err(Reject::TokenInvalid.into());
         };
-        sessions.still_stands(session, wall, now).await?;
+        certain &= sessions.still_stands(session, wall, now).await?;
         if let Some((key_id, digest)) = session.issuer() {
             match self.keys.vouches_for(key_id, digest, now).await {
                 Ok(true) => {}
                 Ok(false) => return Err(Reject::SessionRevoked.into()),
-                Err(fault) if unanswered(&fault.into()) => {}
+                Err(fault) if unanswered(&fault.into()) => certain = false,
                 Err(fault) => return Err(fault.into()),
             }
         }
-        Ok(())
+        Ok(certain)
     }
 }

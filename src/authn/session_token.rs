@@ -277,27 +277,31 @@ impl SessionTokens {
     }
 
     /// Says no to a session that was let in and may not stay: it is judged as if it were presented
-    /// anew.
+    /// anew. False if nobody could say now.
     pub(super) async fn still_stands(
         self: &Arc<Self>,
         session: &Session,
         wall: Timestamp,
         now: Monotonic,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         if !self.freshness.vouches(now) {
             return Err(Fault::StoreUnavailable.into());
         }
         let present = match self.verdicts.known(&session.digest) {
             Known::Value(present) => Some(present),
             Known::Nothing => None,
-            Known::Unasked => match self.ask(session.digest).await {
-                Ok(present) => present,
-                // Not known to be over, and still vouched for: the next look will tell.
-                Err(_) => return Ok(session.judge(wall).map_err(Reject::from)?),
-            },
+            Known::Unasked => {
+                let Ok(present) = self.ask(session.digest).await else {
+                    // Not known to be over, and still vouched for: the next look will tell.
+                    session.judge(wall).map_err(Reject::from)?;
+                    return Ok(false);
+                };
+                present
+            }
         };
         let present = present.ok_or(Reject::SessionRevoked)?;
-        self.judge(present, wall, now).await.map(drop)
+        self.judge(present, wall, now).await?;
+        Ok(true)
     }
 
     /// Writes slides when they are due, for ever.

@@ -31,15 +31,20 @@ pub async fn ended(
         let wall = platform.clock.now();
         let in_force = authenticators();
         let now = platform.clock.monotonic();
-        if let Err(refusal) = in_force.still_stands(&proven, wall, now).await {
-            return refusal;
-        }
+        let certain = match in_force.still_stands(&proven, wall, now).await {
+            Ok(certain) => certain,
+            Err(refusal) => return refusal,
+        };
         let left = proven
             .good_until()
             .map_or(LONGEST_WAIT, |end| end.since(wall).min(LONGEST_WAIT));
         // It stands although its end, as it was known when it was let in, has come: a session was
         // prolonged elsewhere.
-        let left = if left.is_zero() { SHORTEST_WAIT } else { left };
+        let left = if left.is_zero() || !certain {
+            SHORTEST_WAIT
+        } else {
+            left
+        };
         tokio::select! {
             () = tokio::time::sleep(left) => {}
             heard = beats.changed() => {

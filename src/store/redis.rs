@@ -151,13 +151,18 @@ impl Redis {
             swap.arg(payload);
         }
         let connected = self.link.connected().await?;
-        let mut connection = connected.writes.clone();
+        let is_told = !payloads.is_empty();
+        let mut connection = if is_told {
+            connected.telling.clone()
+        } else {
+            connected.writes.clone()
+        };
         let swapped: redis::RedisResult<u8> = swap.query_async(&mut connection).await;
         let swapped = swapped.map_err(|error| self.link.failed(&connected, error))?;
         if swapped == 0 {
             return Ok(Swapped::Conflict);
         }
-        if !payloads.is_empty() {
+        if is_told {
             // Whoever takes over has to know of it.
             connected.wait_for_a_replica(&self.platform).await;
         }
@@ -196,44 +201,43 @@ impl Redis {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Listed>, StoreFault> {
-        let begin = match after {
+        let mut begin = match after {
             Some(after) if after >= prefix => [b"(", after.as_bytes()].concat(),
             _ => [b"[", prefix.as_bytes()].concat(),
         };
         // No key has this byte: keys are UTF-8.
         let end = [b"(", prefix.as_bytes(), b"\xff"].concat();
-        let keys: Vec<String> = self
-            .read(async |connection| {
-                redis::cmd("ZRANGEBYLEX")
-                    .arg(&self.names.index)
-                    .arg(begin)
-                    .arg(end)
-                    .arg("LIMIT")
-                    .arg(0)
-                    .arg(limit)
-                    .query_async(connection)
-                    .await
-            })
-            .await?;
-        if keys.is_empty() {
-            return Ok(Vec::new());
+        loop {
+            let mut range = redis::cmd("ZRANGEBYLEX");
+            range.arg(&self.names.index).arg(&begin).arg(&end);
+            range.arg("LIMIT").arg(0).arg(limit);
+            let keys: Vec<String> = self
+                .read(async |connection| range.query_async(connection).await)
+                .await?;
+            let Some(last) = keys.last() else {
+                return Ok(Vec::new());
+            };
+            begin = [b"(", last.as_bytes()].concat();
+            let mut get = redis::cmd("MGET");
+            for key in &keys {
+                get.arg(self.names.record(key));
+            }
+            let records: Vec<Option<Vec<u8>>> = self
+                .read(async |connection| get.query_async(connection).await)
+                .await?;
+            // One that was deleted in between is not there.
+            let there = keys.into_iter().zip(records);
+            let listed: Vec<Listed> = there
+                .filter_map(|(key, record)| Some((key, record?)))
+                .map(|(key, record)| {
+                    let record = versioned(&key, record)?;
+                    Ok(Listed { key, record })
+                })
+                .collect::<Result<_, StoreFault>>()?;
+            if !listed.is_empty() {
+                return Ok(listed);
+            }
         }
-        let mut get = redis::cmd("MGET");
-        for key in &keys {
-            get.arg(self.names.record(key));
-        }
-        let records: Vec<Option<Vec<u8>>> = self
-            .read(async |connection| get.query_async(connection).await)
-            .await?;
-        let there = keys.into_iter().zip(records);
-        // One that was deleted in between is not there.
-        there
-            .filter_map(|(key, record)| Some((key, record?)))
-            .map(|(key, record)| {
-                let record = versioned(&key, record)?;
-                Ok(Listed { key, record })
-            })
-            .collect()
     }
 
     async fn read<T>(

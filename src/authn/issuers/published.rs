@@ -146,9 +146,8 @@ impl Published {
     pub(super) async fn newer(&self, now: Monotonic) {
         let mut progress = self.state.progress.subscribe();
         let before = *progress.borrow_and_update();
-        if !before.under_way || before.failures > 0 {
-            self.state.wanted.notify_one();
-        }
+        // Also while one is under way: what it brings may be older than the token.
+        self.state.wanted.notify_one();
         if !before.under_way && !issuer::may_ask(now.since(before.ended_at)) {
             return;
         }

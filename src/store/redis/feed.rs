@@ -43,13 +43,18 @@ impl Feed {
     ) -> Result<Events, StoreFault> {
         let mut held = self.connection.lock().await;
         // Taken out: if this is dropped midway, an answer may still come that belongs to no question.
-        let (connection, wait) = match held.take() {
-            Some(connection) => (Ok(connection), Some(wait.min(HELD))),
-            // Whether anything was missed is asked at once.
-            None => (self.link.connect(HELD + MARGIN).await, None),
+        let (connection, wait) = if let Some(connection) = held.take() {
+            (Ok(connection), Some(wait.min(HELD)))
+        } else {
+            let connection = self.link.connect(HELD + MARGIN).await;
+            // Whatever is loaded from here on comes from the server that is followed, and not from one
+            // that it has replaced. Whether anything was missed is asked at once.
+            self.link.forget();
+            (connection, None)
         };
         let answered = match connection {
             Ok(mut connection) => {
+                connection.set_response_timeout(wait.unwrap_or_default() + MARGIN);
                 let events = events_since(&mut connection, &self.names, place, limit, wait).await;
                 match events {
                     Ok(events) => {
@@ -99,7 +104,8 @@ pub(super) async fn events_since(
     let mut ask = redis::pipe();
     let read = ask.cmd("XREAD").arg("COUNT").arg(limit);
     if let Some(wait) = wait {
-        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        // Zero would be for ever.
+        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         read.arg("BLOCK").arg(milliseconds);
     }
     read.arg("STREAMS").arg(&names.events).arg(&id);

@@ -1,15 +1,15 @@
 //! The connections to the master, made anew when they break.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
-use super::{Config, master, text};
+use super::{Config, master};
 use crate::platform::{Monotonic, Platform};
 use crate::store::StoreFault;
 
@@ -34,10 +34,11 @@ const LAYOUT: &str = "1";
 /// What speaks to the master.
 pub(super) struct Connected {
     pub(super) reads: MultiplexedConnection,
-    /// Apart, since it may wait for a replica.
     pub(super) writes: MultiplexedConnection,
-    /// When it was asked last, and how many there were.
-    replicas: Mutex<Option<(Monotonic, usize)>>,
+    /// For what others are told of. Apart, since it waits for a replica.
+    pub(super) telling: MultiplexedConnection,
+    /// When it was asked last, and whether there are any that answer.
+    replicas: Mutex<Option<(Monotonic, bool)>>,
 }
 
 /// Keeps a connection to the master.
@@ -45,12 +46,21 @@ pub(super) struct Link {
     config: Config,
     platform: Platform,
     current: ArcSwapOption<Connected>,
-    /// Held by whoever connects: from when on it may be tried again, after it failed.
-    connecting: Mutex<Option<Monotonic>>,
-    /// Why the last attempt failed.
-    fault: ArcSwapOption<StoreFault>,
+    attempt: Mutex<Attempt>,
+    /// How many attempts to connect have ended.
+    ended: watch::Sender<u64>,
     /// Where connections live: workers come and go.
     home: Option<Handle>,
+}
+
+/// How far connecting has come.
+#[derive(Default)]
+struct Attempt {
+    under_way: bool,
+    /// Since when the next one may be made, after one that failed.
+    not_before: Option<Monotonic>,
+    /// Why the last one failed.
+    fault: Option<StoreFault>,
 }
 
 impl Link {
@@ -59,8 +69,8 @@ impl Link {
             config,
             platform,
             current: ArcSwapOption::empty(),
-            connecting: Mutex::default(),
-            fault: ArcSwapOption::empty(),
+            attempt: Mutex::default(),
+            ended: watch::Sender::new(0),
             home: Handle::try_current().ok(),
         }
     }
@@ -71,48 +81,87 @@ impl Link {
 
     /// The connections, made where there are none.
     ///
-    /// While the server cannot be reached, an attempt is made now and then, and whoever asks in
-    /// between is told so at once.
-    pub(super) async fn connected(&self) -> Result<Arc<Connected>, StoreFault> {
+    /// The first attempt is waited for. While the server cannot be reached, one is made now and then,
+    /// and whoever asks is told so at once. An attempt goes on although nobody waits for it any more.
+    pub(super) async fn connected(self: &Arc<Self>) -> Result<Arc<Connected>, StoreFault> {
         if let Some(connected) = self.current.load_full() {
             return Ok(connected);
         }
-        let failed = self.fault.load_full();
-        let mut not_before = match (self.connecting.try_lock(), &failed) {
-            (Ok(connecting), _) => connecting,
-            (Err(_), Some(fault)) => return Err((**fault).clone()),
-            (Err(_), None) => self.connecting.lock().await,
-        };
-        if let Some(connected) = self.current.load_full() {
-            return Ok(connected);
+        let mut ended = self.ended.subscribe();
+        ended.mark_unchanged();
+        if let Some(fault) = self.begin() {
+            return Err(fault);
         }
-        if let (Some(not_before), Some(fault)) = (*not_before, &failed)
-            && self.platform.clock.monotonic() < not_before
-        {
-            return Err((**fault).clone());
-        }
-        match self.make().await {
-            Ok(made) => {
-                let made = Arc::new(made);
-                self.current.store(Some(Arc::clone(&made)));
-                self.fault.store(None);
-                *not_before = None;
-                Ok(made)
-            }
-            Err(fault) => {
-                let now = self.platform.clock.monotonic();
-                *not_before = Some(Monotonic(now.0 + self.pause()));
-                self.fault.store(Some(Arc::new(fault.clone())));
-                Err(fault)
-            }
+        // The sender is here.
+        let _ = ended.changed().await;
+        match self.current.load_full() {
+            Some(connected) => Ok(connected),
+            None => Err(self
+                .attempt()
+                .fault
+                .clone()
+                .unwrap_or_else(StoreFault::stopped)),
         }
     }
 
+    /// Has an attempt made, unless one is under way or it is too early; why the last one failed.
+    fn begin(self: &Arc<Self>) -> Option<StoreFault> {
+        let mut attempt = self.attempt();
+        let now = self.platform.clock.monotonic();
+        let early = attempt
+            .not_before
+            .is_some_and(|not_before| now < not_before);
+        if !attempt.under_way && !early {
+            attempt.under_way = true;
+            let link = Arc::clone(self);
+            self.home().spawn(async move {
+                let made = link.make().await;
+                link.end(made);
+            });
+        }
+        attempt.fault.clone()
+    }
+
+    fn end(&self, made: Result<Connected, StoreFault>) {
+        let mut attempt = self.attempt();
+        *attempt = match made {
+            Ok(made) => {
+                self.current.store(Some(Arc::new(made)));
+                Attempt::default()
+            }
+            Err(fault) => {
+                let now = self.platform.clock.monotonic();
+                Attempt {
+                    under_way: false,
+                    not_before: Some(Monotonic(now.0 + self.pause())),
+                    fault: Some(fault),
+                }
+            }
+        };
+        drop(attempt);
+        self.ended.send_modify(|ended| *ended += 1);
+    }
+
+    fn attempt(&self) -> MutexGuard<'_, Attempt> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn home(&self) -> Handle {
+        self.home.clone().unwrap_or_else(Handle::current)
+    }
+
+    /// Has the connections made anew before anything else is asked: the master may be another one.
+    pub(super) fn forget(&self) {
+        self.current.store(None);
+    }
+
     async fn make(&self) -> Result<Connected, StoreFault> {
-        let (reads, writes) = tokio::try_join!(self.connect(READ), self.connect(SWAP))?;
+        let (reads, writes, telling) =
+            tokio::try_join!(self.connect(READ), self.connect(SWAP), self.connect(SWAP))?;
         let made = Connected {
             reads,
             writes,
+            telling,
             replicas: Mutex::default(),
         };
         self.judge(&made).await?;
@@ -123,18 +172,26 @@ impl Link {
     async fn judge(&self, made: &Connected) -> Result<(), StoreFault> {
         let name = format!("{{{}}}:layout", self.config.key_prefix);
         let mut connection = made.writes.clone();
-        let (_, layout): (Value, Option<String>) = redis::pipe()
-            .cmd("SET")
-            .arg(&name)
-            .arg(LAYOUT)
-            .arg("NX")
-            .cmd("GET")
+        // First, since a server that takes no writes may be read.
+        let mut get = redis::cmd("GET");
+        let layout: Option<String> = get
             .arg(&name)
             .query_async(&mut connection)
             .await
             .map_err(StoreFault::redis)?;
-        if layout.as_deref() != Some(LAYOUT) {
-            return Err(StoreFault::newer(&self.config.key_prefix));
+        match layout.as_deref() {
+            Some(LAYOUT) => {}
+            Some(_) => return Err(StoreFault::newer(&self.config.key_prefix)),
+            // Whoever is faster writes the same, or is of another version, which the next
+            // connection finds out.
+            None => redis::cmd("SET")
+                .arg(&name)
+                .arg(LAYOUT)
+                .arg("NX")
+                .query_async::<Value>(&mut connection)
+                .await
+                .map(drop)
+                .map_err(StoreFault::redis)?,
         }
         // Servers that others run may not tell.
         let settings: Result<Vec<(String, String)>, RedisError> = redis::cmd("CONFIG")
@@ -162,13 +219,8 @@ impl Link {
     ) -> Result<MultiplexedConnection, StoreFault> {
         let config = self.config.clone();
         let connect = async move { master::connect(&config, patience).await };
-        let connected = match &self.home {
-            Some(home) => {
-                let connected = home.spawn(connect).await;
-                connected.map_err(|_| StoreFault::stopped())?
-            }
-            None => connect.await,
-        };
+        let connected = self.home().spawn(connect).await;
+        let connected = connected.map_err(|_| StoreFault::stopped())?;
         connected.map_err(StoreFault::redis)
     }
 
@@ -216,7 +268,7 @@ impl Connected {
     /// Waits until a replica has what was written, where there is one. That none has heard of it in
     /// time is said, and undoes nothing.
     pub(super) async fn wait_for_a_replica(&self, platform: &Platform) {
-        let mut connection = self.writes.clone();
+        let mut connection = self.telling.clone();
         if !self.has_replicas(&mut connection, platform).await {
             return;
         }
@@ -227,9 +279,13 @@ impl Connected {
             .query_async(&mut connection)
             .await;
         match heard {
-            Ok(0) => tracing::warn!(
-                "no replica of the store has heard of a change yet: a failover now could undo it"
-            ),
+            Ok(0) => {
+                tracing::warn!(
+                    "no replica of the store has heard of a change yet: a failover now could undo it"
+                );
+                // One that is stuck must not hold up everything that follows.
+                self.note_replicas(platform.clock.monotonic(), false);
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the store's replicas could not be waited for"),
         }
@@ -240,24 +296,25 @@ impl Connected {
         connection: &mut MultiplexedConnection,
         platform: &Platform,
     ) -> bool {
-        let mut known = self.replicas.lock().await;
         let now = platform.clock.monotonic();
-        if let Some((asked, replicas)) = *known
+        let known = *self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, answering)) = known
             && now.since(asked) < LOOK
         {
-            return replicas > 0;
+            return answering;
         }
         let role: Result<Value, RedisError> = redis::cmd("ROLE").query_async(connection).await;
-        let replicas = match role {
-            Ok(Value::Array(role)) if role.first().and_then(text) == Some("master") => {
-                match role.get(2) {
-                    Some(Value::Array(replicas)) => replicas.len(),
-                    _ => 0,
-                }
-            }
-            _ => 0,
+        // What could not be found out is not remembered.
+        let Ok(Value::Array(role)) = role else {
+            return true;
         };
-        *known = Some((now, replicas));
-        replicas > 0
+        let some = matches!(role.get(2), Some(Value::Array(replicas)) if !replicas.is_empty());
+        self.note_replicas(now, some);
+        some
+    }
+
+    fn note_replicas(&self, now: Monotonic, answering: bool) {
+        let mut known = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((now, answering));
     }
 }

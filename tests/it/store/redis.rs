@@ -303,3 +303,26 @@ async fn a_server_that_is_no_master_any_more_is_left() {
     .await;
     assert!(second.ask(&["EXISTS", "{gatelet}:r:b"]).starts_with(":1"));
 }
+
+/// What is loaded comes from the server that is followed: what the other one still has may have been
+/// revoked long ago.
+#[tokio::test]
+async fn nothing_is_loaded_from_a_server_that_is_not_followed() {
+    let (first, second) = (
+        Server::start(Flavour::Redis),
+        Server::start(Flavour::Valkey),
+    );
+    let store = open(&config(&[&first, &second], Topology::Single));
+    commit_with(&store, vec![create("a", b"old")], &["made"]).await;
+    let place = store.latest().await.unwrap();
+    let wait = Duration::from_millis(50);
+    store.follow(place, 10, wait).await.unwrap();
+    assert_eq!(value(&store, "a").await.as_deref(), Some("old"));
+    // A replica of nobody answers reads with what it had.
+    first.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert_eq!(value(&store, "a").await.as_deref(), Some("old"));
+    let bound = Duration::from_secs(5);
+    let seen = answers(bound, async || store.follow(place, 10, wait).await).await;
+    assert!(seen.gap, "the other one never had that event");
+    assert_eq!(value(&store, "a").await, None);
+}
