@@ -19,7 +19,8 @@ use crate::authn::nonces::Nonces;
 use crate::authn::session_token::{self, SessionTokens};
 use crate::authn::sessions::Sessions;
 use crate::authn::signers::{self, RingError};
-use crate::cache::feed::{Follower, Freshness, Pulse, Remembered};
+use crate::cache::feed::{Follower, Pulse, Remembered};
+use crate::cache::freshness::Freshness;
 use crate::cache::verdicts::Verdicts;
 use crate::config::Config;
 use crate::fetch;
@@ -78,7 +79,7 @@ impl Maker {
                 let (stored, mut follower) = open_store(store, config, platform, metrics, pulse)?;
                 // A server may come later; a file that does not answer now never will.
                 let waits = matches!(store, store::Config::Redis(_));
-                match follower.begin().await {
+                match follower.once().await {
                     Err(error) if waits => {
                         let cause = error.source().map(tracing::field::display);
                         tracing::warn!(%error, cause, "the store does not answer; starting without it");

@@ -15,7 +15,7 @@ use crate::authn::identity::Identity;
 use crate::authn::jwt::verifying::verify;
 use crate::authn::sessions::SessionsError;
 use crate::authn::signers::{Ring, StoredKeys};
-use crate::cache::feed::Freshness;
+use crate::cache::freshness::Freshness;
 use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
 use crate::platform::{Monotonic, Platform};
 use crate::rules::api_key::Digest;

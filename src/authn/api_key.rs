@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue};
 use crate::authn::Config;
 use crate::authn::identity::Identity;
 use crate::authn::keyring::Keyring;
-use crate::cache::feed::Freshness;
+use crate::cache::freshness::Freshness;
 use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
 use crate::limits::FailedAuthentications;
 use crate::platform::Monotonic;

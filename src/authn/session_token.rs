@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::authn::identity::Identity;
 use crate::authn::sessions::Sessions;
-use crate::cache::feed::Freshness;
+use crate::cache::freshness::Freshness;
 use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
 use crate::platform::{Monotonic, Platform};
 use crate::rules::api_key::Digest;

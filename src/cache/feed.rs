@@ -1,7 +1,7 @@
-//! Following what happens in the store, and knowing how long ago it was last heard from.
+//! Following what happens in the store: carries out what `rules` makes of each answer.
 
+use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,76 +9,15 @@ use tokio::sync::watch;
 use crate::platform::{Clock, Monotonic};
 use crate::rules::api_key::Digest;
 use crate::rules::feed::Change;
-use crate::store::{Place, Store, StoreFault};
+use crate::rules::feed::following::{Answer, Following, Forget};
+use crate::store::{Events, Place, Store, StoreFault};
 use crate::telemetry::metrics::Metrics;
 
+use super::freshness::Freshness;
 use super::verdicts::Verdicts;
-
-/// How often a store that was not heard from is asked whether it is there.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// The longest that a store without news is waited for.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The most events taken at once.
 const BATCH: u32 = 1000;
-
-/// What stands for a time that has never been.
-const NEVER: u64 = u64::MAX;
-
-/// When the store was last heard from. Verdicts that came from it are believed for so long after.
-#[derive(Debug)]
-pub struct Freshness {
-    /// In nanoseconds, as the other.
-    heard: AtomicU64,
-    max_staleness: AtomicU64,
-}
-
-impl Freshness {
-    /// Not heard from yet, and believed for `max_staleness` after each time.
-    pub fn new(max_staleness: Duration) -> Self {
-        Self {
-            heard: AtomicU64::new(NEVER),
-            max_staleness: AtomicU64::new(nanoseconds(max_staleness)),
-        }
-    }
-
-    /// Whether the store was ever heard from.
-    pub fn began(&self) -> bool {
-        self.heard.load(Ordering::Relaxed) != NEVER
-    }
-
-    /// From now on, verdicts are believed for `max_staleness` after the store was heard from.
-    pub fn believe_for(&self, max_staleness: Duration) {
-        let max_staleness = nanoseconds(max_staleness);
-        self.max_staleness.store(max_staleness, Ordering::Relaxed);
-    }
-
-    /// Whether what the store said may be believed now.
-    pub fn vouches(&self, now: Monotonic) -> bool {
-        let heard = self.heard.load(Ordering::Relaxed);
-        let max_staleness = self.max_staleness.load(Ordering::Relaxed);
-        let silence = now.since(Monotonic(Duration::from_nanos(heard)));
-        heard != NEVER && silence <= Duration::from_nanos(max_staleness)
-    }
-
-    /// How long the store may be silent without being doubted: what it said when it was asked has to
-    /// be believed until it is asked again.
-    fn patience(&self) -> Duration {
-        let max_staleness = self.max_staleness.load(Ordering::Relaxed);
-        (Duration::from_nanos(max_staleness) / 4).min(LONGEST_WAIT)
-    }
-
-    /// It was heard from.
-    pub fn hear(&self, now: Monotonic) {
-        self.heard.store(nanoseconds(now.0), Ordering::Relaxed);
-    }
-}
-
-/// A duration as an atomic holds it; 584 years are the most.
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// Tells whoever holds something open on a credential that it has to be judged again.
 #[derive(Clone, Debug)]
@@ -135,8 +74,7 @@ pub struct Follower {
     pulse: Pulse,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    /// `None` while the store was not heard from.
-    last: Option<Place>,
+    following: Following<Place>,
     connected: bool,
 }
 
@@ -159,119 +97,82 @@ impl Follower {
             pulse,
             clock,
             metrics,
-            last: None,
+            following: Following::new(),
             connected: false,
         }
-    }
-
-    /// Hears from the store for the first time.
-    ///
-    /// What was remembered before is forgotten: nobody would tell that it has become wrong.
-    pub async fn begin(&mut self) -> Result<(), StoreFault> {
-        let asked = self.clock.monotonic();
-        self.last = Some(self.store.latest().await?);
-        self.forget_all();
-        self.answered();
-        self.freshness.hear(asked);
-        Ok(())
     }
 
     /// Follows for ever. Cancel safe.
     pub async fn follow(mut self) {
         loop {
-            if let Some(last) = self.last {
-                self.catch_up(last).await;
-                continue;
-            }
-            tokio::time::sleep(RETRY).await;
-            if let Err(error) = self.begin().await {
-                tracing::debug!(%error, "the store does not answer yet");
-            }
+            // A fault was told.
+            let _ = self.once().await;
         }
     }
 
-    async fn catch_up(&mut self, last: Place) {
+    /// Asks the store once.
+    pub async fn once(&mut self) -> Result<(), StoreFault> {
         // What was asked before an answer is what the answer vouches for, however long it took.
         let asked = self.clock.monotonic();
-        match self
-            .store
-            .follow(last, BATCH, self.freshness.patience())
-            .await
-        {
+        let place = self.following.place();
+        let wait = self.freshness.patience();
+        match self.store.follow(place, BATCH, wait).await {
             Ok(events) => {
-                self.answered();
-                let newest = events.events.last().map(|event| event.at);
-                let lag = newest.map_or(Duration::ZERO, |at| self.clock.now().since(at));
-                self.metrics.event_lag(lag);
-                if events.gap {
-                    self.forget_all();
-                }
-                for event in &events.events {
-                    self.apply(&Change::decode(&event.payload));
-                }
-                self.last = Some(events.last);
-                let whole = events.events.len() < BATCH as usize;
-                if whole {
-                    self.freshness.hear(asked);
-                }
-                if events.gap || !events.events.is_empty() {
-                    self.pulse.beat();
-                }
+                self.answered(asked, events);
+                Ok(())
             }
-            Err(error) => {
-                if self.connected {
-                    tracing::warn!(%error, "the store does not answer");
-                    self.connected = false;
-                    self.metrics.store_connected(false);
-                }
-                if !self.freshness.vouches(self.clock.monotonic()) {
-                    // What is held open on its word has to end.
-                    self.pulse.beat();
-                }
+            Err(fault) => {
+                self.unanswered(&fault);
+                Err(fault)
             }
         }
     }
 
-    fn answered(&mut self) {
+    fn answered(&mut self, asked: Monotonic, events: Events) {
         if !self.connected {
             tracing::info!("the store answers");
             self.connected = true;
             self.metrics.store_connected(true);
         }
-    }
-
-    fn apply(&self, change: &Change) {
-        if *change == Change::Unknown {
-            self.forget_all();
-            return;
-        }
+        let newest = events.events.last().map(|event| event.at);
+        let lag = newest.map_or(Duration::ZERO, |at| self.clock.now().since(at));
+        self.metrics.event_lag(lag);
+        let changes = events.events.iter();
+        let asked = events.as_of.map_or(asked, |as_of| as_of.min(asked));
+        let told = self.following.hear(Answer {
+            asked: asked.0,
+            run: events.run,
+            gap: events.gap,
+            changes: changes
+                .map(|event| Change::decode(&event.payload))
+                .collect(),
+            last: events.last,
+            complete: events.complete,
+        });
         for remembered in &self.remembered {
-            (remembered.forget)(change);
+            match &told.forget {
+                Forget::Everything => (remembered.forget_all)(),
+                Forget::Concerned(changes) => changes.iter().for_each(&remembered.forget),
+            }
+        }
+        if let Some(heard) = told.heard {
+            self.freshness.hear(Monotonic(heard));
+        }
+        if told.judge_again {
+            self.pulse.beat();
         }
     }
 
-    fn forget_all(&self) {
-        for remembered in &self.remembered {
-            (remembered.forget_all)();
+    fn unanswered(&mut self, fault: &StoreFault) {
+        if self.connected {
+            let cause = fault.source().map(tracing::field::display);
+            tracing::warn!(error = %fault, cause, "the store does not answer");
+            self.connected = false;
+            self.metrics.store_connected(false);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn how_long_the_store_is_believed_can_change() {
-        let at = |second| Monotonic(Duration::from_secs(second));
-        let freshness = Freshness::new(Duration::from_secs(10));
-        assert!(!freshness.began() && !freshness.vouches(at(0)));
-        freshness.hear(at(5));
-        assert!(freshness.began());
-        assert!(freshness.vouches(at(15)) && !freshness.vouches(at(16)));
-        freshness.believe_for(Duration::from_secs(3));
-        assert!(freshness.vouches(at(8)) && !freshness.vouches(at(9)));
-        freshness.hear(at(9));
-        assert!(freshness.vouches(at(12)) && !freshness.vouches(at(13)));
+        if !self.freshness.vouches(self.clock.monotonic()) {
+            // What is held open on its word has to end.
+            self.pulse.beat();
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! What the store said, remembered: hits, misses, and what makes them forgotten.
 
 pub mod feed;
+pub mod freshness;
+#[cfg(test)]
+mod model;
 pub mod verdicts;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What changed: the payload of the events that replicas follow.
 
+pub mod following;
+
 use serde::{Deserialize, Serialize};
 
 use crate::rules::api_key::Digest;

@@ -83,10 +83,9 @@ impl Embedded {
             .await
     }
 
-    pub(super) async fn latest(&self) -> Result<Place, StoreFault> {
-        self.reader
-            .ask(|answer| reader::Job::Latest { answer })
-            .await
+    /// No events, and where they end.
+    pub(super) async fn end(&self) -> Result<Events, StoreFault> {
+        self.reader.ask(|answer| reader::Job::End { answer }).await
     }
 
     pub(super) async fn events_since(

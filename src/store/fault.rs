@@ -52,6 +52,11 @@ impl StoreFault {
         ))
     }
 
+    /// Another server than the one whose events are followed has answered.
+    pub(super) fn unfollowed() -> Self {
+        Self::without_source("the store's server has changed and its events are not followed yet")
+    }
+
     /// More is asked of the store than it can do.
     pub(super) fn overloaded() -> Self {
         Self::without_source("the store's queue is full")

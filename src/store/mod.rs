@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::platform::{Clock, Platform};
+use crate::platform::{Clock, Monotonic, Platform};
 use crate::rules::time::Timestamp;
 
 use embedded::Embedded;
@@ -97,6 +97,13 @@ pub struct Events {
     pub gap: bool,
     /// Where to ask from next time.
     pub last: Place,
+    /// Whether nothing is behind `last`.
+    pub complete: bool,
+    /// The run of the server that said so: another one may have lost what this one had. The same at
+    /// all times where nothing is ever lost.
+    pub run: u64,
+    /// When others said that it is the server to ask, where they have to be asked.
+    pub as_of: Option<Monotonic>,
 }
 
 /// A record in a listing.
@@ -228,32 +235,28 @@ impl Store {
         self.observed(Operation::Swap, SWAP_DEADLINE, swap).await
     }
 
-    /// Where the events end now: from where to follow them. Cancel safe.
-    pub async fn latest(&self) -> Result<Place, StoreFault> {
-        let latest = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.latest().await,
-                Backend::Redis(store) => store.latest().await,
-            }
-        };
-        self.observed(Operation::Events, READ_DEADLINE, latest)
-            .await
-    }
-
     /// Lists at most `limit` events behind a place, as soon as there are any, or none after `wait` or
-    /// earlier. Cancel safe.
+    /// earlier; without a place, tells where the events end. A failure comes after a pause.
+    /// Cancel safe.
     ///
-    /// Whoever follows a server costs it one question in this time.
+    /// Whoever follows a server costs it one question in this time, and from then on everything else
+    /// is asked of that server alone.
     pub async fn follow(
         &self,
-        place: Place,
+        place: Option<Place>,
         limit: u32,
         wait: Duration,
     ) -> Result<Events, StoreFault> {
         match &self.backend {
-            Backend::Embedded(_) => {
+            Backend::Embedded(store) => {
                 tokio::time::sleep(PERIOD.min(wait)).await;
-                self.events_since(place, limit).await
+                match place {
+                    Some(place) => self.events_since(place, limit).await,
+                    None => {
+                        self.observed(Operation::Events, READ_DEADLINE, store.end())
+                            .await
+                    }
+                }
             }
             // How long it waited for news says nothing about the server.
             Backend::Redis(store) => {

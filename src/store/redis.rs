@@ -7,6 +7,7 @@
 mod feed;
 mod link;
 mod master;
+mod sentinels;
 
 pub use master::{Address, Topology};
 
@@ -25,6 +26,9 @@ use link::Link;
 
 /// How many reads are on their way at once: more would only wait in the server.
 const READS: usize = 64;
+
+/// How many more wait for their turn.
+const WAITING: usize = 4096;
 
 /// The swap.
 const SWAP: &str = include_str!("redis/swap.lua");
@@ -89,6 +93,7 @@ pub(super) struct Redis {
     link: Arc<Link>,
     names: Arc<Names>,
     reads: Semaphore,
+    waiting: Semaphore,
     feed: feed::Feed,
     platform: Platform,
 }
@@ -98,11 +103,13 @@ impl Redis {
     pub(super) fn new(config: &Config, platform: Platform) -> Self {
         let names = Arc::new(Names::below(&config.key_prefix));
         let link = Arc::new(Link::new(config.clone(), platform.clone()));
+        let clock = Arc::clone(&platform.clock);
         Self {
-            feed: feed::Feed::new(Arc::clone(&link), Arc::clone(&names)),
+            feed: feed::Feed::new(Arc::clone(&link), Arc::clone(&names), clock),
             link,
             names,
             reads: Semaphore::new(READS),
+            waiting: Semaphore::new(WAITING),
             platform,
         }
     }
@@ -169,11 +176,6 @@ impl Redis {
         Ok(Swapped::Committed)
     }
 
-    pub(super) async fn latest(&self) -> Result<Place, StoreFault> {
-        self.read(async |connection| feed::latest(connection, &self.names).await)
-            .await
-    }
-
     pub(super) async fn events_since(
         &self,
         place: Place,
@@ -185,10 +187,10 @@ impl Redis {
         .await
     }
 
-    /// Waits for events, and no longer than `wait`.
+    /// See [`super::Store::follow`].
     pub(super) async fn follow(
         &self,
-        place: Place,
+        place: Option<Place>,
         limit: u32,
         wait: Duration,
     ) -> Result<Events, StoreFault> {
@@ -244,8 +246,11 @@ impl Redis {
         &self,
         ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> redis::RedisResult<T>,
     ) -> Result<T, StoreFault> {
+        let waiting = self.waiting.try_acquire();
+        let waiting = waiting.map_err(|_| StoreFault::overloaded())?;
         // Never closed.
         let _turn = self.reads.acquire().await;
+        drop(waiting);
         let connected = self.link.connected().await?;
         let mut connection = connected.reads.clone();
         let answer = ask(&mut connection).await;

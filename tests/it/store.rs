@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatelet::platform::Platform;
-use gatelet::store::{Config, Event, Store, Swapped, Write};
+use gatelet::store::{Config, Event, Place, Store, Swapped, Write};
 use tempfile::TempDir;
 
 /// Where one store lives; each call of `open` gives another handle on it.
@@ -136,6 +136,18 @@ async fn version(store: &Store, key: &str) -> u64 {
 async fn value(store: &Store, key: &str) -> Option<String> {
     let record = store.load(key).await.unwrap()?;
     Some(String::from_utf8(record.value).unwrap())
+}
+
+/// Where the events end.
+async fn end(store: &Store) -> Place {
+    let mut place = Place::BEGINNING;
+    loop {
+        let part = store.events_since(place, 5_000).await.unwrap();
+        if part.complete {
+            return part.last;
+        }
+        place = part.last;
+    }
 }
 
 fn payloads(events: &[Event]) -> Vec<&str> {

@@ -9,14 +9,17 @@ use super::Answer;
 use crate::rules::time::Timestamp;
 use crate::store::{Event, Events, Listed, Place, StoreFault, Versioned};
 
+/// The only run: what was answered is on disk, and found again.
+const RUN: u64 = 0;
+
 /// One reading operation.
 pub(super) enum Job {
     Load {
         key: String,
         answer: Answer<Option<Versioned>>,
     },
-    Latest {
-        answer: Answer<Place>,
+    End {
+        answer: Answer<Events>,
     },
     EventsSince {
         id: u64,
@@ -53,10 +56,10 @@ pub(super) fn run(
                 let loaded = present.and_then(|()| reader.load(&key).map_err(fault));
                 let _ = answer.send(loaded);
             }
-            Job::Latest { answer } => {
+            Job::End { answer } => {
                 let feed = |()| reader.feed().map_err(fault);
-                let latest = present.and_then(feed);
-                let _ = answer.send(latest.map(|feed| place(feed.position)));
+                let end = present.and_then(feed);
+                let _ = answer.send(end.map(|feed| nothing(feed.position, false)));
             }
             Job::EventsSince { id, limit, answer } => {
                 let events = present.and_then(|()| reader.events_since(id, limit).map_err(fault));
@@ -129,11 +132,7 @@ impl<'c> Reader<'c> {
 
     fn events_since(&mut self, id: u64, limit: u32) -> rusqlite::Result<Events> {
         if self.feed()?.position == id {
-            return Ok(Events {
-                events: Vec::new(),
-                gap: false,
-                last: place(id),
-            });
+            return Ok(nothing(id, false));
         }
         // One snapshot: events trimmed between two reads would be missed without a gap.
         self.connection.execute_batch("BEGIN")?;
@@ -145,11 +144,7 @@ impl<'c> Reader<'c> {
     fn events_in_snapshot(&mut self, id: u64, limit: u32) -> rusqlite::Result<Events> {
         let feed = self.feed()?;
         if id < feed.trimmed || id > feed.position {
-            return Ok(Events {
-                events: Vec::new(),
-                gap: true,
-                last: place(feed.position),
-            });
+            return Ok(nothing(feed.position, true));
         }
         let events = self
             .events
@@ -171,6 +166,9 @@ impl<'c> Reader<'c> {
             events,
             gap: false,
             last,
+            complete: !cut_short,
+            run: RUN,
+            as_of: None,
         })
     }
 
@@ -187,6 +185,18 @@ impl<'c> Reader<'c> {
 struct Feed {
     position: u64,
     trimmed: u64,
+}
+
+/// No events, up to this position.
+fn nothing(position: u64, gap: bool) -> Events {
+    Events {
+        events: Vec::new(),
+        gap,
+        last: place(position),
+        complete: true,
+        run: RUN,
+        as_of: None,
+    }
 }
 
 fn place(id: u64) -> Place {

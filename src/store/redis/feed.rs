@@ -8,7 +8,10 @@ use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
 
 use super::link::Link;
-use super::{Names, text};
+use super::master::Address;
+use super::sentinels::Sentinels;
+use super::{Names, Topology, text};
+use crate::platform::{Clock, Monotonic};
 use crate::rules::time::Timestamp;
 use crate::store::{Event, Events, Place, StoreFault};
 
@@ -20,62 +23,144 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub(super) struct Feed {
     link: Arc<Link>,
     names: Arc<Names>,
+    clock: Arc<dyn Clock>,
+    followed: Mutex<Option<Followed>>,
+}
+
+/// The server that is followed.
+struct Followed {
     /// A connection of its own, since the server answers nothing else on it meanwhile.
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: MultiplexedConnection,
+    address: Address,
+    run: u64,
+    /// Who say that it is the master, if anybody does, and when they were last asked.
+    sentinels: Option<Sentinels>,
+    confirmed: Monotonic,
 }
 
 impl Feed {
-    pub(super) fn new(link: Arc<Link>, names: Arc<Names>) -> Self {
+    pub(super) fn new(link: Arc<Link>, names: Arc<Names>, clock: Arc<dyn Clock>) -> Self {
         Self {
             link,
             names,
-            connection: Mutex::new(None),
+            clock,
+            followed: Mutex::new(None),
         }
     }
 
-    /// Lists at most `limit` events behind a place, as soon as there are any, or none after `wait`. A
-    /// failure comes after a pause. Cancel safe.
+    /// Lists at most `limit` events behind a place, as soon as there are any, or none after `wait`;
+    /// without a place, tells where the events end. A failure comes after a pause. Cancel safe.
     pub(super) async fn follow(
         &self,
-        place: Place,
+        place: Option<Place>,
         limit: u32,
         wait: Duration,
     ) -> Result<Events, StoreFault> {
-        let mut held = self.connection.lock().await;
-        // Taken out: if this is dropped midway, an answer may still come that belongs to no question.
-        let (connection, wait) = if let Some(connection) = held.take() {
-            (Ok(connection), Some(wait.min(HELD)))
-        } else {
-            let connection = self.link.connect(HELD + MARGIN).await;
-            // Whatever is loaded from here on comes from the server that is followed, and not from one
-            // that it has replaced. Whether anything was missed is asked at once.
-            self.link.forget();
-            (connection, None)
-        };
-        let answered = match connection {
-            Ok(mut connection) => {
-                connection.set_response_timeout(wait.unwrap_or_default() + MARGIN);
-                let events = events_since(&mut connection, &self.names, place, limit, wait).await;
-                match events {
-                    Ok(events) => {
-                        *held = Some(connection);
-                        return Ok(events);
-                    }
-                    Err(error) => StoreFault::redis(error),
+        let mut followed = self.followed.lock().await;
+        loop {
+            // Taken out: if the question is dropped midway, an answer may still come that belongs to
+            // none.
+            let held = followed.take();
+            let asked = tokio::select! {
+                asked = self.ask(held, place, limit, wait.min(HELD)) => asked,
+                () = self.link.moved() => continue,
+            };
+            match asked {
+                Ok((events, held)) => {
+                    *followed = Some(held);
+                    return Ok(events);
+                }
+                Err(fault) => {
+                    tokio::time::sleep(self.link.pause()).await;
+                    return Err(fault);
                 }
             }
-            Err(fault) => fault,
+        }
+    }
+
+    async fn ask(
+        &self,
+        held: Option<Followed>,
+        place: Option<Place>,
+        limit: u32,
+        wait: Duration,
+    ) -> Result<(Events, Followed), StoreFault> {
+        let (mut followed, held) = match held {
+            Some(mut followed) => {
+                self.confirm(&mut followed, wait).await?;
+                (followed, Some(wait))
+            }
+            // Whether anything was missed is asked at once.
+            None => (self.connect().await?, None),
         };
-        tokio::time::sleep(self.link.pause()).await;
-        Err(answered)
+        let connection = &mut followed.connection;
+        connection.set_response_timeout(held.unwrap_or_default() + MARGIN);
+        let events = match place {
+            Some(place) => events_since(connection, &self.names, place, limit, held).await,
+            None => end(connection, &self.names).await,
+        };
+        let events = events.map_err(StoreFault::redis)?;
+        // Whoever takes this answer forgets what another run has said before anything else happens.
+        self.link.follow(followed.run);
+        let events = Events {
+            run: followed.run,
+            as_of: followed.sentinels.is_some().then_some(followed.confirmed),
+            ..events
+        };
+        Ok((events, followed))
+    }
+
+    async fn connect(&self) -> Result<Followed, StoreFault> {
+        let config = self.link.config();
+        let confirmed = self.clock.monotonic();
+        let reached = self.link.connect(MARGIN).await?;
+        let sentinels = matches!(config.topology, Topology::Sentinel(_));
+        Ok(Followed {
+            connection: reached.connection,
+            address: reached.address,
+            run: reached.run,
+            sentinels: sentinels.then(|| Sentinels::of(config)),
+            confirmed,
+        })
+    }
+
+    /// Asks the Sentinels again whether the server is still the master: one that they have replaced
+    /// and that cannot be told so goes on as before.
+    async fn confirm(&self, followed: &mut Followed, wait: Duration) -> Result<(), StoreFault> {
+        let now = self.clock.monotonic();
+        match &mut followed.sentinels {
+            Some(sentinels) if now.since(followed.confirmed) >= wait => {
+                let master = sentinels.master().await.map_err(StoreFault::redis)?;
+                if master != followed.address {
+                    return Err(StoreFault::unfollowed());
+                }
+                followed.confirmed = now;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// No events, and where they end.
+async fn end(connection: &mut MultiplexedConnection, names: &Names) -> RedisResult<Events> {
+    let last = latest(connection, names).await?;
+    Ok(nothing(last, false))
+}
+
+fn nothing(last: Place, gap: bool) -> Events {
+    Events {
+        events: Vec::new(),
+        gap,
+        last,
+        complete: true,
+        run: 0,
+        as_of: None,
     }
 }
 
 /// Where the events end.
-pub(super) async fn latest(
-    connection: &mut MultiplexedConnection,
-    names: &Names,
-) -> RedisResult<Place> {
+async fn latest(connection: &mut MultiplexedConnection, names: &Names) -> RedisResult<Place> {
     let last: Value = redis::cmd("XREVRANGE")
         .arg(&names.events)
         .arg("+")
@@ -129,18 +214,16 @@ pub(super) async fn events_since(
         None => place == Place::BEGINNING,
     };
     if !holds {
-        return Ok(Events {
-            events: Vec::new(),
-            gap: true,
-            last: latest(connection, names).await?,
-        });
+        return Ok(nothing(latest(connection, names).await?, true));
     }
     let read = read_entries(&read)?;
+    let complete = read.len() < usize::try_from(limit).unwrap_or(usize::MAX);
     let last = read.last().map_or(place, |entry| entry.place);
     Ok(Events {
         events: read.into_iter().filter_map(|entry| entry.event).collect(),
-        gap: false,
         last,
+        complete,
+        ..nothing(last, false)
     })
 }
 

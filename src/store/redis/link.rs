@@ -7,9 +7,10 @@ use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use super::{Config, master};
+use super::Config;
+use super::master::{self, Reached};
 use crate::platform::{Monotonic, Platform};
 use crate::store::StoreFault;
 
@@ -26,13 +27,15 @@ const REPLICA: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(10);
 
 /// The longest pause between two attempts to connect; the shortest is a quarter of it.
-const PAUSE: Duration = Duration::from_millis(800);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The layout of what is kept. A server with a larger one is left alone.
 const LAYOUT: &str = "1";
 
 /// What speaks to the master.
 pub(super) struct Connected {
+    /// The run of the server.
+    run: u64,
     pub(super) reads: MultiplexedConnection,
     pub(super) writes: MultiplexedConnection,
     /// For what others are told of. Apart, since it waits for a replica.
@@ -42,13 +45,18 @@ pub(super) struct Connected {
 }
 
 /// Keeps a connection to the master.
+///
+/// Once the events of a run of a server are followed, nothing is asked of another: what was loaded
+/// there would not be forgotten by what happens here.
 pub(super) struct Link {
-    config: Config,
+    config: Arc<Config>,
     platform: Platform,
     current: ArcSwapOption<Connected>,
     attempt: Mutex<Attempt>,
     /// How many attempts to connect have ended.
     ended: watch::Sender<u64>,
+    /// Told when whoever follows had better look whether the server is still the master.
+    moved: Notify,
     /// Where connections live: workers come and go.
     home: Option<Handle>,
 }
@@ -61,21 +69,24 @@ struct Attempt {
     not_before: Option<Monotonic>,
     /// Why the last one failed.
     fault: Option<StoreFault>,
+    /// The run whose events are followed.
+    followed: Option<u64>,
 }
 
 impl Link {
     pub(super) fn new(config: Config, platform: Platform) -> Self {
         Self {
-            config,
+            config: Arc::new(config),
             platform,
             current: ArcSwapOption::empty(),
             attempt: Mutex::default(),
             ended: watch::Sender::new(0),
+            moved: Notify::new(),
             home: Handle::try_current().ok(),
         }
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -124,22 +135,54 @@ impl Link {
 
     fn end(&self, made: Result<Connected, StoreFault>) {
         let mut attempt = self.attempt();
-        *attempt = match made {
+        attempt.under_way = false;
+        let followed = attempt.followed;
+        let made = match made {
+            Ok(made) if followed.is_some_and(|run| run != made.run) => {
+                self.moved.notify_one();
+                Err(StoreFault::unfollowed())
+            }
+            made => made,
+        };
+        match made {
             Ok(made) => {
                 self.current.store(Some(Arc::new(made)));
-                Attempt::default()
+                if attempt.fault.take().is_some() {
+                    // It is back; what waits for events may wait on a connection that is dead.
+                    self.moved.notify_one();
+                }
+                attempt.not_before = None;
             }
             Err(fault) => {
                 let now = self.platform.clock.monotonic();
-                Attempt {
-                    under_way: false,
-                    not_before: Some(Monotonic(now.0 + self.pause())),
-                    fault: Some(fault),
-                }
+                attempt.not_before = Some(Monotonic(now.0 + self.pause()));
+                attempt.fault = Some(fault);
             }
-        };
+        }
         drop(attempt);
         self.ended.send_modify(|ended| *ended += 1);
+    }
+
+    /// From here on the events of this run are followed, and nothing is asked of another one.
+    pub(super) fn follow(&self, run: u64) {
+        let mut attempt = self.attempt();
+        if attempt.followed.replace(run) == Some(run) {
+            return;
+        }
+        attempt.not_before = None;
+        if self
+            .current
+            .load()
+            .as_ref()
+            .is_some_and(|current| current.run != run)
+        {
+            self.current.store(None);
+        }
+    }
+
+    /// Waits until whoever follows had better connect anew.
+    pub(super) async fn moved(&self) {
+        self.moved.notified().await;
     }
 
     fn attempt(&self) -> MutexGuard<'_, Attempt> {
@@ -150,18 +193,17 @@ impl Link {
         self.home.clone().unwrap_or_else(Handle::current)
     }
 
-    /// Has the connections made anew before anything else is asked: the master may be another one.
-    pub(super) fn forget(&self) {
-        self.current.store(None);
-    }
-
     async fn make(&self) -> Result<Connected, StoreFault> {
         let (reads, writes, telling) =
             tokio::try_join!(self.connect(READ), self.connect(SWAP), self.connect(SWAP))?;
+        if reads.run != writes.run || reads.run != telling.run {
+            return Err(StoreFault::unfollowed());
+        }
         let made = Connected {
-            reads,
-            writes,
-            telling,
+            run: reads.run,
+            reads: reads.connection,
+            writes: writes.connection,
+            telling: telling.connection,
             replicas: Mutex::default(),
         };
         self.judge(&made).await?;
@@ -213,11 +255,8 @@ impl Link {
     }
 
     /// One more connection to the master, whose answers may take as long as `patience`.
-    pub(super) async fn connect(
-        &self,
-        patience: Duration,
-    ) -> Result<MultiplexedConnection, StoreFault> {
-        let config = self.config.clone();
+    pub(super) async fn connect(&self, patience: Duration) -> Result<Reached, StoreFault> {
+        let config = Arc::clone(&self.config);
         let connect = async move { master::connect(&config, patience).await };
         let connected = self.home().spawn(connect).await;
         let connected = connected.map_err(|_| StoreFault::stopped())?;

@@ -1,6 +1,8 @@
 //! Where the master is that swaps are made on.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -10,13 +12,16 @@ use redis::{
     RedisConnectionInfo, RedisResult, TlsCertificates, Value,
 };
 
+use tokio::task::JoinSet;
+
+use super::sentinels::Sentinels;
 use super::{Config, text};
 
 /// The longest a connection may take to be there.
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// The longest that whoever knows where the master is may take to say so.
-const ASK: Duration = Duration::from_secs(1);
+pub(super) const ASK: Duration = Duration::from_secs(1);
 
 /// A host and its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,76 +47,84 @@ impl fmt::Display for Address {
 pub enum Topology {
     /// It is the one of the addresses that says it is.
     Single,
-    /// Sentinels at the addresses know which server is the master of this name.
+    /// Sentinels at the addresses know which server is the master of this name; most of them have to
+    /// say the same.
     Sentinel(Box<str>),
     /// Nodes of a Cluster at the addresses know which of them has our slot.
     Cluster,
 }
 
+/// A connection to the master.
+pub(super) struct Reached {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) address: Address,
+    /// Differs from any other server's, and after it was started again or took over.
+    pub(super) run: u64,
+}
+
 /// Connects to the master, whose answers may take as long as `patience`.
-pub(super) async fn connect(
-    config: &Config,
-    patience: Duration,
-) -> RedisResult<MultiplexedConnection> {
-    let mut last = None;
-    for address in &config.addresses {
-        let connected = match &config.topology {
-            Topology::Single => reach(config, address, patience).await,
-            Topology::Sentinel(name) => match ask_sentinel(config, address, name).await {
-                Ok(master) => reach(config, &master, patience).await,
+pub(super) async fn connect(config: &Arc<Config>, patience: Duration) -> RedisResult<Reached> {
+    if let Topology::Sentinel(_) = config.topology {
+        let master = Sentinels::of(config).master().await?;
+        return reach(config, &master, patience).await;
+    }
+    // All at once, since one that is gone may not even say no; the first that leads there counts.
+    let mut attempts = JoinSet::new();
+    for (place, address) in config.addresses.iter().cloned().enumerate() {
+        let config = Arc::clone(config);
+        attempts.spawn(async move {
+            let master = match config.topology {
+                Topology::Cluster => ask_node(&config, &address).await,
+                Topology::Single | Topology::Sentinel(_) => Ok(address),
+            };
+            let reached = match master {
+                Ok(master) => reach(&config, &master, patience).await,
                 Err(error) => Err(error),
-            },
-            Topology::Cluster => match ask_node(config, address).await {
-                Ok(master) => reach(config, &master, patience).await,
-                Err(error) => Err(error),
-            },
-        };
-        match connected {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = Some(error),
+            };
+            (place, reached)
+        });
+    }
+    let mut ended: Vec<Option<RedisResult<Reached>>> = Vec::new();
+    ended.resize_with(config.addresses.len(), || None);
+    while let Some(attempt) = attempts.join_next().await {
+        if let Ok((place, reached)) = attempt {
+            ended[place] = Some(reached);
+        }
+        let failed = |ended: &Option<_>| matches!(ended, Some(Err(_)));
+        let first = ended.iter_mut().find(|ended| !failed(ended));
+        if let Some(Ok(reached)) = first.and_then(Option::take) {
+            return Ok(reached);
         }
     }
-    Err(last.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "there is no address").into()))
+    let last = ended.pop().flatten();
+    last.unwrap_or_else(|| Err((ErrorKind::InvalidClientConfig, "there is no address").into()))
 }
 
 /// Connects to a server, if it is a master.
-async fn reach(
-    config: &Config,
-    address: &Address,
-    patience: Duration,
-) -> RedisResult<MultiplexedConnection> {
+async fn reach(config: &Config, address: &Address, patience: Duration) -> RedisResult<Reached> {
     let mut connection = open(config, address, patience, true).await?;
-    let role: Value = redis::cmd("ROLE").query_async(&mut connection).await?;
+    let mut ask = redis::pipe();
+    ask.cmd("ROLE");
+    ask.cmd("INFO").arg("server");
+    ask.cmd("INFO").arg("replication");
+    let (role, server, replication): (Value, String, String) =
+        ask.query_async(&mut connection).await?;
     match role {
-        Value::Array(role) if role.first().and_then(text) == Some("master") => Ok(connection),
-        _ => Err((ErrorKind::Client, "the server is no master").into()),
+        Value::Array(role) if role.first().and_then(text) == Some("master") => {}
+        _ => return Err((ErrorKind::Client, "the server is no master").into()),
     }
-}
-
-async fn ask_sentinel(config: &Config, address: &Address, name: &str) -> RedisResult<Address> {
-    let ask = async |with_password| {
-        let mut connection = open(config, address, ASK, with_password).await?;
-        let master: Option<(String, u16)> = redis::cmd("SENTINEL")
-            .arg("GET-MASTER-ADDR-BY-NAME")
-            .arg(name)
-            .query_async(&mut connection)
-            .await?;
-        let (host, port) = master.ok_or((
-            ErrorKind::MasterNameNotFoundBySentinel,
-            "the sentinel knows no master of this name",
-        ))?;
-        RedisResult::Ok(Address {
-            host: host.into(),
-            port,
-        })
-    };
-    // Sentinels seldom have a password, and refuse one that they do not have.
-    match ask(false).await {
-        Err(error) if config.password.is_some() && error.code() == Some("NOAUTH") => {
-            ask(true).await
-        }
-        asked => asked,
+    // The first is another one after each start, the second after each failover.
+    let mut run = DefaultHasher::new();
+    for (info, name) in [(server, "run_id:"), (replication, "master_replid:")] {
+        let line = info.lines().find_map(|line| line.strip_prefix(name));
+        let line = line.ok_or((ErrorKind::UnexpectedReturnType, "the server has no run id"))?;
+        run.write(line.trim().as_bytes());
     }
+    Ok(Reached {
+        connection,
+        address: address.clone(),
+        run: run.finish(),
+    })
 }
 
 async fn ask_node(config: &Config, address: &Address) -> RedisResult<Address> {
@@ -162,7 +175,7 @@ fn master_of(range: &Value, slot: u16) -> Option<(&str, u16)> {
     Some((text(host).unwrap_or_default(), u16::try_from(*port).ok()?))
 }
 
-async fn open(
+pub(super) async fn open(
     config: &Config,
     address: &Address,
     patience: Duration,

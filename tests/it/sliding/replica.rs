@@ -11,7 +11,7 @@ use gatelet::authn::authenticators::Authenticators;
 use gatelet::authn::issuers::Issuers;
 use gatelet::authn::session_token::{Session, SessionTokens};
 use gatelet::authn::sessions::{NewSession, Sessions};
-use gatelet::cache::feed::Freshness;
+use gatelet::cache::freshness::Freshness;
 use gatelet::cache::verdicts::Verdicts;
 use gatelet::limits::FailedAuthentications;
 use gatelet::platform::Clock;

@@ -9,7 +9,7 @@ use gatelet::platform::Platform;
 use gatelet::store::{Address, Config, Place, RedisConfig, Store, StoreFault, Topology};
 use zeroize::Zeroizing;
 
-use super::{Home, commit, commit_with, create, payloads, value};
+use super::{Home, commit, commit_with, create, end, payloads, value};
 use crate::harness::{Authority, Cluster, Flavour, Sentinel, Server, pem};
 
 /// A store on a Redis server of its own.
@@ -174,7 +174,7 @@ async fn a_store_that_was_emptied_is_a_gap() {
     let server = Server::start(Flavour::Redis);
     let store = open(&config(&[&server], Topology::Single));
     commit_with(&store, vec![create("a", b"")], &["made"]).await;
-    let place = store.latest().await.unwrap();
+    let place = end(&store).await;
     server.ask(&["FLUSHALL"]);
     assert!(store.events_since(place, 10).await.unwrap().gap);
     // Another event at the same place is another event.
@@ -190,7 +190,7 @@ async fn a_store_that_was_emptied_is_a_gap() {
         "p",
         "x",
     ]);
-    let place = store.latest().await.unwrap();
+    let place = end(&store).await;
     server.ask(&["DEL", "{gatelet}:events"]);
     server.ask(&[
         "XADD",
@@ -248,7 +248,7 @@ async fn a_sentinel_says_who_the_master_is() {
         Topology::Sentinel("main".into()),
     ));
     commit_with(&store, vec![create("a", b"one")], &["made"]).await;
-    let place = store.latest().await.unwrap();
+    let place = end(&store).await;
     answers(bound, async || {
         let held = replica.ask(&["EXISTS", "{gatelet}:r:a"]).starts_with(":1");
         held.then_some(()).ok_or_else(not_yet)
@@ -314,15 +314,15 @@ async fn nothing_is_loaded_from_a_server_that_is_not_followed() {
     );
     let store = open(&config(&[&first, &second], Topology::Single));
     commit_with(&store, vec![create("a", b"old")], &["made"]).await;
-    let place = store.latest().await.unwrap();
+    let place = end(&store).await;
     let wait = Duration::from_millis(50);
-    store.follow(place, 10, wait).await.unwrap();
+    store.follow(Some(place), 10, wait).await.unwrap();
     assert_eq!(value(&store, "a").await.as_deref(), Some("old"));
     // A replica of nobody answers reads with what it had.
     first.ask(&["REPLICAOF", "127.0.0.1", "1"]);
     assert_eq!(value(&store, "a").await.as_deref(), Some("old"));
     let bound = Duration::from_secs(5);
-    let seen = answers(bound, async || store.follow(place, 10, wait).await).await;
+    let seen = answers(bound, async || store.follow(Some(place), 10, wait).await).await;
     assert!(seen.gap, "the other one never had that event");
     assert_eq!(value(&store, "a").await, None);
 }
