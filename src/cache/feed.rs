@@ -137,7 +137,7 @@ impl Follower {
         let newest = events.events.last().map(|event| event.at);
         let lag = newest.map_or(Duration::ZERO, |at| self.clock.now().since(at));
         self.metrics.event_lag(lag);
-        let changes = events.events.iter();
+        let changes = events.events.into_iter();
         let asked = events.as_of.map_or(asked, |as_of| as_of.min(asked));
         let told = self.following.hear(Answer {
             asked: asked.0,

@@ -171,7 +171,7 @@ pub struct Store {
 
 enum Backend {
     Embedded(Embedded),
-    Redis(Redis),
+    Redis(Box<Redis>),
 }
 
 impl Store {
@@ -189,7 +189,9 @@ impl Store {
                 Config::Embedded { path } => {
                     Backend::Embedded(Embedded::open(path, Arc::clone(&clock))?)
                 }
-                Config::Redis(config) => Backend::Redis(Redis::new(config, platform.clone())),
+                Config::Redis(config) => {
+                    Backend::Redis(Box::new(Redis::new(config, platform.clone())))
+                }
             },
             clock,
             observer,
@@ -349,7 +351,7 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let store: &dyn std::fmt::Debug = match &self.backend {
             Backend::Embedded(store) => store,
-            Backend::Redis(store) => store,
+            Backend::Redis(store) => &**store,
         };
         f.debug_tuple("Store").field(store).finish()
     }
