@@ -1,4 +1,4 @@
-"""What would be applied to a cluster, as objects to ask."""
+"""What would be applied to a cluster, as objects to ask: the manifests' files, and what Helm renders."""
 
 import hashlib
 import re
@@ -16,6 +16,7 @@ from places import REPOSITORY
 
 PLAIN = REPOSITORY / "deploy/kubernetes"
 REPLICAS = PLAIN / "replicas"
+CHART = REPOSITORY / "deploy/helm/gatelet"
 
 GATELET = 65532
 

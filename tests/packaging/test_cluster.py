@@ -1,4 +1,4 @@
-"""Each set of manifests against Kubernetes' own schemas,
+"""What the manifests and the chart have in common: each set of objects against Kubernetes' own schemas,
 against itself, and against gatelet."""
 
 import re
@@ -8,12 +8,15 @@ import kubernetes_validate
 import pytest
 import tomllib
 
+from charts import CHARTS
 from cluster import GATELET, PLAIN, REPLICAS, containers, mounts, pod, read
 from places import REPOSITORY
 
 
-@pytest.fixture(scope="session", params=["plain", "replicas"])
-def cluster(request):
+@pytest.fixture(scope="session", params=["plain", "replicas", *CHARTS])
+def cluster(request, render):
+    if request.param in CHARTS:
+        return render(CHARTS[request.param])
     return read(sorted({"plain": PLAIN, "replicas": REPLICAS}[request.param].glob("*.yaml")))
 
 

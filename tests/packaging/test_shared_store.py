@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from charts import CHARTS
 from cluster import REPLICAS, containers, read
 from processes import Gatelet, Process, eventually, free_address
 
@@ -54,9 +55,9 @@ class Server:
         assert self.probe("readinessProbe") != 0 and self.probe("livenessProbe") != 0
 
 
-@pytest.fixture
-def cluster():
-    return read(REPLICAS.glob("*.yaml"))
+@pytest.fixture(params=["manifests", "chart"])
+def cluster(request, render):
+    return render(CHARTS["bundled"]) if request.param == "chart" else read(REPLICAS.glob("*.yaml"))
 
 
 @pytest.fixture
