@@ -290,7 +290,7 @@ impl Families {
                 writes.push(write(pointer, Some(entry.version), None));
             }
         }
-        let swapped = self.store.swap(writes, Vec::new()).await?;
+        let swapped = self.store.swap_loosely(writes).await?;
         Ok(swapped != Swapped::Conflict)
     }
 

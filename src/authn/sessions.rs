@@ -221,8 +221,11 @@ impl Sessions {
     /// In one swap where nobody else writes them; nobody needs to hear of it, since a session is
     /// looked up again before it is refused.
     pub async fn slide(&self, slides: &[(Digest, Timestamp)]) -> Result<usize, SessionsError> {
-        if let Some(written) = self.slide_together(slides).await? {
-            return Ok(written);
+        // What another replica has raised meanwhile need not be raised again.
+        for _ in 0..TRIES {
+            if let Some(written) = self.slide_together(slides).await? {
+                return Ok(written);
+            }
         }
         let mut written = 0;
         for slide in slides {
@@ -236,12 +239,14 @@ impl Sessions {
         &self,
         slides: &[(Digest, Timestamp)],
     ) -> Result<Option<usize>, SessionsError> {
+        let keys: Vec<String> = slides
+            .iter()
+            .map(|(digest, _)| record_key(digest))
+            .collect();
+        let loaded = self.store.load_all(&keys).await?;
         let mut writes = Vec::with_capacity(slides.len());
-        for (digest, expires_at) in slides {
-            let key = record_key(digest);
-            let Some(loaded) = self.store.load(&key).await? else {
-                continue;
-            };
+        for ((key, loaded), (_, expires_at)) in keys.into_iter().zip(loaded).zip(slides) {
+            let Some(loaded) = loaded else { continue };
             // One that cannot be read keeps none of the others, and is not tried for ever.
             let record = match decode(RECORDS, &loaded) {
                 Ok(record) => record,
@@ -258,7 +263,7 @@ impl Sessions {
         if count == 0 {
             return Ok(Some(0));
         }
-        let swapped = self.store.swap(writes, Vec::new()).await?;
+        let swapped = self.store.swap_loosely(writes).await?;
         Ok((swapped != Swapped::Conflict).then_some(count))
     }
 
@@ -301,7 +306,7 @@ impl Sessions {
                 writes.push(write(pointer, Some(entry.version), None));
             }
         }
-        let swapped = self.store.swap(writes, Vec::new()).await?;
+        let swapped = self.store.swap_loosely(writes).await?;
         Ok(swapped != Swapped::Conflict)
     }
 

@@ -61,6 +61,15 @@ pub enum Swapped {
     Conflict,
 }
 
+/// How much it would matter if a server that takes over did not know of a swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// It must not be undone: one of the replicas is waited for, where there are any.
+    Firmly,
+    /// It would be made again.
+    Loosely,
+}
+
 /// A place among the events: behind one of them, or before the first.
 ///
 /// Later places are larger, as long as the store does not lose events that it had.
@@ -218,6 +227,23 @@ impl Store {
         self.observed(Operation::Load, READ_DEADLINE, load).await
     }
 
+    /// Loads records at once: one answer a key. Cancel safe.
+    pub async fn load_all(&self, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreFault> {
+        let load = async {
+            match &self.backend {
+                Backend::Embedded(store) => {
+                    let mut loaded = Vec::with_capacity(keys.len());
+                    for key in keys {
+                        loaded.push(store.load(key).await?);
+                    }
+                    Ok(loaded)
+                }
+                Backend::Redis(store) => store.load_all(keys).await,
+            }
+        };
+        self.observed(Operation::Load, READ_DEADLINE, load).await
+    }
+
     /// Makes every write and appends an event for each payload, or does nothing if a record does
     /// not have the version expected of it. A key may be written once in a swap.
     ///
@@ -228,10 +254,25 @@ impl Store {
         writes: Vec<Write>,
         payloads: Vec<Vec<u8>>,
     ) -> Result<Swapped, StoreFault> {
+        self.swap_as(Kept::Firmly, writes, payloads).await
+    }
+
+    /// The same, without events and for what would be written again: a server's replicas are not
+    /// waited for, so that one that takes over may not know of it.
+    pub async fn swap_loosely(&self, writes: Vec<Write>) -> Result<Swapped, StoreFault> {
+        self.swap_as(Kept::Loosely, writes, Vec::new()).await
+    }
+
+    async fn swap_as(
+        &self,
+        kept: Kept,
+        writes: Vec<Write>,
+        payloads: Vec<Vec<u8>>,
+    ) -> Result<Swapped, StoreFault> {
         let swap = async {
             match &self.backend {
                 Backend::Embedded(store) => store.swap(writes, payloads).await,
-                Backend::Redis(store) => store.swap(&writes, &payloads).await,
+                Backend::Redis(store) => store.swap(&writes, &payloads, kept).await,
             }
         };
         self.observed(Operation::Swap, SWAP_DEADLINE, swap).await

@@ -20,7 +20,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::{Events, Listed, Place, StoreFault, Swapped, Versioned, Write};
+use super::{Events, Kept, Listed, Place, StoreFault, Swapped, Versioned, Write};
 use crate::platform::Platform;
 use link::Link;
 
@@ -126,6 +126,7 @@ impl Redis {
         &self,
         writes: &[Write],
         payloads: &[Vec<u8>],
+        kept: Kept,
     ) -> Result<Swapped, StoreFault> {
         for (place, write) in writes.iter().enumerate() {
             // The second would find what the first has written.
@@ -158,22 +159,41 @@ impl Redis {
             swap.arg(payload);
         }
         let connected = self.link.connected().await?;
-        let is_told = !payloads.is_empty();
-        let mut connection = if is_told {
-            connected.telling.clone()
-        } else {
-            connected.writes.clone()
+        let mut connection = match kept {
+            Kept::Firmly => connected.firm.clone(),
+            Kept::Loosely => connected.loose.clone(),
         };
         let swapped: redis::RedisResult<u8> = swap.query_async(&mut connection).await;
         let swapped = swapped.map_err(|error| self.link.failed(&connected, error))?;
         if swapped == 0 {
             return Ok(Swapped::Conflict);
         }
-        if is_told {
+        if kept == Kept::Firmly {
             // Whoever takes over has to know of it.
             connected.wait_for_a_replica(&self.platform).await;
         }
         Ok(Swapped::Committed)
+    }
+
+    pub(super) async fn load_all(
+        &self,
+        keys: &[String],
+    ) -> Result<Vec<Option<Versioned>>, StoreFault> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut get = redis::cmd("MGET");
+        for key in keys {
+            get.arg(self.names.record(key));
+        }
+        let records: Vec<Option<Vec<u8>>> = self
+            .read(async |connection| get.query_async(connection).await)
+            .await?;
+        let loaded = keys.iter().zip(records).map(|(key, record)| {
+            let record = record.map(|record| versioned(key, record));
+            record.transpose()
+        });
+        loaded.collect()
     }
 
     pub(super) async fn events_since(
@@ -220,22 +240,15 @@ impl Redis {
                 return Ok(Vec::new());
             };
             begin = [b"(", last.as_bytes()].concat();
-            let mut get = redis::cmd("MGET");
-            for key in &keys {
-                get.arg(self.names.record(key));
-            }
-            let records: Vec<Option<Vec<u8>>> = self
-                .read(async |connection| get.query_async(connection).await)
-                .await?;
             // One that was deleted in between is not there.
+            let records = self.load_all(&keys).await?;
             let there = keys.into_iter().zip(records);
             let listed: Vec<Listed> = there
-                .filter_map(|(key, record)| Some((key, record?)))
-                .map(|(key, record)| {
-                    let record = versioned(&key, record)?;
-                    Ok(Listed { key, record })
+                .filter_map(|(key, record)| {
+                    let record = record?;
+                    Some(Listed { key, record })
                 })
-                .collect::<Result<_, StoreFault>>()?;
+                .collect();
             if !listed.is_empty() {
                 return Ok(listed);
             }

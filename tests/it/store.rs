@@ -7,6 +7,7 @@
 
 mod contract;
 mod embedded;
+mod herd;
 mod redis;
 
 use std::sync::Arc;

@@ -20,7 +20,7 @@ const READ: Duration = Duration::from_secs(1);
 /// The longest that the answer to a swap may take, and a replica to hear of it.
 const SWAP: Duration = Duration::from_secs(2);
 
-/// How long a revocation waits for a replica.
+/// How long what has to be kept waits for a replica.
 const REPLICA: Duration = Duration::from_millis(500);
 
 /// How often it is asked whether there are replicas.
@@ -37,9 +37,9 @@ pub(super) struct Connected {
     /// The run of the server.
     run: u64,
     pub(super) reads: MultiplexedConnection,
-    pub(super) writes: MultiplexedConnection,
-    /// For what others are told of. Apart, since it waits for a replica.
-    pub(super) telling: MultiplexedConnection,
+    pub(super) loose: MultiplexedConnection,
+    /// For what has to be kept. Apart, since it waits for a replica.
+    pub(super) firm: MultiplexedConnection,
     /// When it was asked last, and whether there are any that answer.
     replicas: Mutex<Option<(Monotonic, bool)>>,
 }
@@ -194,16 +194,16 @@ impl Link {
     }
 
     async fn make(&self) -> Result<Connected, StoreFault> {
-        let (reads, writes, telling) =
+        let (reads, loose, firm) =
             tokio::try_join!(self.connect(READ), self.connect(SWAP), self.connect(SWAP))?;
-        if reads.run != writes.run || reads.run != telling.run {
+        if reads.run != loose.run || reads.run != firm.run {
             return Err(StoreFault::unfollowed());
         }
         let made = Connected {
             run: reads.run,
             reads: reads.connection,
-            writes: writes.connection,
-            telling: telling.connection,
+            loose: loose.connection,
+            firm: firm.connection,
             replicas: Mutex::default(),
         };
         self.judge(&made).await?;
@@ -213,7 +213,7 @@ impl Link {
     /// Says no to a server that a newer version has laid out, and warns of one that may forget.
     async fn judge(&self, made: &Connected) -> Result<(), StoreFault> {
         let name = format!("{{{}}}:layout", self.config.key_prefix);
-        let mut connection = made.writes.clone();
+        let mut connection = made.loose.clone();
         // First, since a server that takes no writes may be read.
         let mut get = redis::cmd("GET");
         let layout: Option<String> = get
@@ -307,7 +307,7 @@ impl Connected {
     /// Waits until a replica has what was written, where there is one. That none has heard of it in
     /// time is said, and undoes nothing.
     pub(super) async fn wait_for_a_replica(&self, platform: &Platform) {
-        let mut connection = self.telling.clone();
+        let mut connection = self.firm.clone();
         if !self.has_replicas(&mut connection, platform).await {
             return;
         }

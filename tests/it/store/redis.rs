@@ -326,3 +326,88 @@ async fn nothing_is_loaded_from_a_server_that_is_not_followed() {
     assert!(seen.gap, "the other one never had that event");
     assert_eq!(value(&store, "a").await, None);
 }
+
+/// What was answered is on a replica, which may be the next master, also where nobody is told of it.
+#[tokio::test]
+async fn what_was_answered_is_on_a_replica() {
+    let master = Server::start(Flavour::Redis);
+    let port = master.port().to_string();
+    let replica = Server::with(Flavour::Redis, &["--replicaof", "127.0.0.1", &port]);
+    answers(Duration::from_secs(10), async || {
+        let synchronised = master
+            .ask(&["INFO", "replication"])
+            .contains("state=online");
+        synchronised.then_some(()).ok_or_else(not_yet)
+    })
+    .await;
+    let store = open(&config(&[&master], Topology::Single));
+    for number in 0..200 {
+        let key = number.to_string();
+        commit(&store, vec![create(&key, b"spent")]).await;
+        let held = replica.ask(&["EXISTS", &format!("{{gatelet}}:r:{key}")]);
+        assert_eq!(held, ":1\r\n", "{number}");
+    }
+}
+
+/// A server that was started again has what it had; that it is another run is said all the same.
+#[tokio::test]
+async fn another_start_is_another_run() {
+    let mut server = Server::start(Flavour::Redis);
+    let store = open(&config(&[&server], Topology::Single));
+    let wait = Duration::from_millis(20);
+    commit_with(&store, vec![create("a", b"")], &["made"]).await;
+    let first = store.follow(None, 10, wait).await.unwrap();
+    let again = store.follow(Some(first.last), 10, wait).await.unwrap();
+    assert_eq!((again.run, again.gap), (first.run, false));
+    server.kill();
+    server.start_again();
+    let follow = async || store.follow(Some(first.last), 10, wait).await;
+    let later = answers(Duration::from_secs(5), follow).await;
+    assert!(!later.gap && later.events.is_empty());
+    assert_ne!(later.run, first.run);
+    assert_eq!(later.last, first.last);
+}
+
+/// A master that was replaced and does not know is left as soon as most of the Sentinels say so, and
+/// vouches for nothing since.
+#[tokio::test]
+async fn most_of_the_sentinels_say_who_is_followed() {
+    let (old, new) = (
+        Server::start(Flavour::Redis),
+        Server::start(Flavour::Valkey),
+    );
+    let mut sentinels: Vec<Sentinel> = (0..3).map(|_| Sentinel::over(&old)).collect();
+    let servers: Vec<&Server> = sentinels.iter().map(Sentinel::server).collect();
+    let store = open(&config(&servers, Topology::Sentinel("main".into())));
+    let wait = Duration::from_millis(20);
+    let first = store.follow(None, 10, wait).await.unwrap();
+    let began = first.as_of.unwrap();
+    let point = |sentinel: &Sentinel| {
+        let port = new.port().to_string();
+        sentinel.server().ask(&["SENTINEL", "REMOVE", "main"]);
+        let pointed = ["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"];
+        assert!(sentinel.server().ask(&pointed).starts_with("+OK"));
+    };
+    let follow = async || store.follow(Some(first.last), 10, wait).await;
+    point(&sentinels[2]);
+    for _ in 0..5 {
+        let seen = follow().await.unwrap();
+        assert_eq!((seen.run, seen.gap), (first.run, false), "one of three");
+    }
+    let confirmed = follow().await.unwrap().as_of.unwrap();
+    assert!(confirmed > began, "they are asked again and again");
+    point(&sentinels[1]);
+    let seen = answers(Duration::from_secs(5), follow).await;
+    assert_ne!(seen.run, first.run, "two of three");
+    // Nobody knows any more: what the server says is taken for nothing.
+    sentinels.truncate(1);
+    let bound = Duration::from_secs(5);
+    answers(bound, async || match follow().await {
+        Err(_) => Ok(()),
+        Ok(_) => Err(not_yet()),
+    })
+    .await;
+    for _ in 0..5 {
+        assert!(follow().await.is_err());
+    }
+}
