@@ -19,6 +19,7 @@ use crate::authn::nonces::Nonces;
 use crate::authn::session_token::{self, SessionTokens};
 use crate::authn::sessions::Sessions;
 use crate::authn::signers::{self, RingError};
+use crate::authn::sweep::{self, Sweep};
 use crate::cache::feed::{Follower, Pulse, Remembered};
 use crate::cache::freshness::Freshness;
 use crate::cache::verdicts::Verdicts;
@@ -28,7 +29,7 @@ use crate::limits::{self, FailedAuthentications};
 use crate::platform::Platform;
 use crate::rules::api_key::Pepper;
 use crate::rules::jwt::SigningAlgorithm;
-use crate::store::{self, Store, StoreFault};
+use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 
 use super::StartError;
@@ -36,9 +37,6 @@ use super::services::observer;
 
 /// How often it is looked whether everything was loaded.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// How often the store is swept.
-const SWEEP: Duration = Duration::from_secs(600);
 
 /// Makes what turns credentials into principals, anew for each configuration.
 pub(super) struct Maker {
@@ -61,6 +59,7 @@ struct Stored {
     sessions: Arc<SessionTokens>,
     access: Arc<access_token::Stored>,
     signing: Arc<signers::StoredKeys>,
+    store: Arc<Store>,
     nonces: Arc<Nonces>,
     freshness: Arc<Freshness>,
 }
@@ -89,11 +88,13 @@ impl Maker {
                 background.push(tokio::spawn(follower.follow()));
                 let sessions = &stored.sessions;
                 background.push(tokio::spawn(Arc::clone(sessions).keep_writing()));
-                background.push(tokio::spawn(sweep(
+                background.push(tokio::spawn(keep_sweeping(Sweep::new(
+                    Arc::clone(&stored.store),
                     sessions.sessions().clone(),
                     stored.access.families().clone(),
                     Arc::clone(&stored.nonces),
-                )));
+                    platform.clone(),
+                ))));
                 let signing = &stored.signing;
                 match signing.want(wanted_keys(&config.authn)).await {
                     Err(RingError::Store(_)) if waits => {}
@@ -261,7 +262,10 @@ fn open_store(
     let issuers = Arc::new(Verdicts::new(capacity));
     let sessions = Arc::new(Verdicts::new(capacity));
     let standings = Arc::new(Verdicts::new(capacity));
+    let nonces = Arc::new(Nonces::new(Arc::clone(&store), platform.clone()));
+    let seal = Arc::clone(&nonces);
     let remembered = vec![
+        Remembered::unchanging(move || seal.forget()),
         Remembered::new(&standings, access_token::concerned),
         Remembered::new(&keys, api_key::concerned_keys),
         Remembered::new(&issuers, api_key::concerned_issuers),
@@ -284,7 +288,6 @@ fn open_store(
         platform.clone(),
     );
     let keys = StoredKeys::new(Arc::new(keyring), keys, issuers, Arc::clone(&freshness));
-    let nonces = Nonces::new(Arc::clone(&store), platform.clone());
     let signing = Arc::new(signers::StoredKeys::new(
         Arc::clone(&store),
         platform.clone(),
@@ -298,7 +301,7 @@ fn open_store(
         platform.clone(),
     );
     let sessions = SessionTokens::new(
-        Sessions::new(store, pepper.clone(), platform.clone()),
+        Sessions::new(Arc::clone(&store), pepper.clone(), platform.clone()),
         sessions,
         Arc::clone(&freshness),
         config.authn.session_lifetime,
@@ -310,22 +313,20 @@ fn open_store(
         sessions: Arc::new(sessions),
         access: Arc::new(access),
         signing,
-        nonces: Arc::new(nonces),
+        store,
+        nonces,
         freshness,
     };
     Ok((stored, follower))
 }
 
 /// Deletes what has long been over, now and then, for ever.
-async fn sweep(sessions: Sessions, families: Families, nonces: Arc<Nonces>) {
+async fn keep_sweeping(sweep: Sweep) {
     loop {
-        tokio::time::sleep(SWEEP).await;
-        let swept = async {
-            let nonces = nonces.sweep().await?;
-            Ok::<_, StoreFault>(nonces + sessions.sweep().await? + families.sweep().await?)
-        };
-        match swept.await {
-            Ok(deleted) => tracing::debug!(deleted, "swept what was over"),
+        tokio::time::sleep(sweep::PERIOD / 3).await;
+        match sweep.turn().await {
+            Ok(Some(deleted)) => tracing::debug!(deleted, "swept what was over"),
+            Ok(None) => {}
             Err(error) => tracing::warn!(%error, "what is over could not be swept"),
         }
     }

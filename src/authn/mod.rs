@@ -15,6 +15,7 @@ pub mod session_token;
 pub mod sessions;
 pub mod signers;
 pub mod standing;
+pub mod sweep;
 
 use std::sync::Arc;
 

@@ -4,9 +4,10 @@
 //! were spent are kept, until they would have expired.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
 use crate::platform::Platform;
@@ -23,8 +24,10 @@ const SPENT: &str = "nonce/";
 /// What seals, reads and spends nonces.
 pub struct Nonces {
     store: Arc<Store>,
-    /// What they are sealed with, once it was needed.
-    seal: OnceCell<Seal>,
+    /// What they are sealed with, as it was loaded when it was first needed.
+    seal: ArcSwapOption<Seal>,
+    /// How often it was forgotten.
+    generation: AtomicU64,
     platform: Platform,
 }
 
@@ -33,17 +36,32 @@ impl Nonces {
     pub fn new(store: Arc<Store>, platform: Platform) -> Self {
         Self {
             store,
-            seal: OnceCell::new(),
+            seal: ArcSwapOption::empty(),
+            generation: AtomicU64::new(0),
             platform,
         }
     }
 
     /// What issues and reads nonces, once the key is here; it is loaded when it is first needed.
     pub async fn sealer(&self) -> Result<Sealer<'_>, StoreFault> {
-        Ok(Sealer {
-            seal: self.seal.get_or_try_init(|| self.load_seal()).await?,
-            platform: &self.platform,
-        })
+        let platform = &self.platform;
+        if let Some(seal) = self.seal.load_full() {
+            return Ok(Sealer { seal, platform });
+        }
+        let generation = self.generation.load(Ordering::Acquire);
+        let seal = Arc::new(self.load_seal().await?);
+        self.seal.store(Some(Arc::clone(&seal)));
+        // Looked at last: whoever forgets counts first.
+        if self.generation.load(Ordering::Acquire) != generation {
+            self.seal.store(None);
+        }
+        Ok(Sealer { seal, platform })
+    }
+
+    /// Forgets the key: the store may have lost it, and hold another one.
+    pub fn forget(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.seal.store(None);
     }
 
     async fn load_seal(&self) -> Result<Seal, StoreFault> {
@@ -90,7 +108,7 @@ impl Nonces {
                 .map(|listed| write(listed.key.clone(), None, Some(listed.record.version)))
                 .collect();
             let count = writes.len();
-            if count > 0 && self.store.swap(writes, Vec::new()).await? != Swapped::Conflict {
+            if count > 0 && self.store.swap_loosely(writes).await? != Swapped::Conflict {
                 deleted += count;
             }
         }
@@ -113,7 +131,7 @@ fn fill(platform: &Platform, random: &mut [u8]) -> Result<(), StoreFault> {
 
 /// Issues nonces and reads them.
 pub struct Sealer<'a> {
-    seal: &'a Seal,
+    seal: Arc<Seal>,
     platform: &'a Platform,
 }
 
@@ -130,13 +148,13 @@ impl Sealer<'_> {
         fill(self.platform, &mut random)?;
         let now = self.platform.clock.now();
         Ok(nonce::write(
-            self.seal, &random, chain_id, now, ttl, key_id, domain,
+            &self.seal, &random, chain_id, now, ttl, key_id, domain,
         ))
     }
 
     /// What a nonce says, if it was issued for this key and domain and has not expired.
     pub fn read(&self, text: &str, key_id: &str, domain: &str) -> Option<Nonce> {
-        let nonce = nonce::read(self.seal, text, key_id, domain)?;
+        let nonce = nonce::read(&self.seal, text, key_id, domain)?;
         nonce.is_good(self.platform.clock.now()).then_some(nonce)
     }
 }

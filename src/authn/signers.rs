@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -137,6 +138,8 @@ pub struct StoredKeys {
     ring: ArcSwapOption<Ring>,
     /// What new keys shall sign with; nothing while no key is wanted.
     wanted: ArcSwapOption<SigningAlgorithm>,
+    /// Whether that is news: no keys of another algorithm are waited for then.
+    is_news: AtomicBool,
 }
 
 impl StoredKeys {
@@ -147,6 +150,7 @@ impl StoredKeys {
             platform,
             ring: ArcSwapOption::empty(),
             wanted: ArcSwapOption::empty(),
+            is_news: AtomicBool::new(false),
         }
     }
 
@@ -164,10 +168,11 @@ impl StoredKeys {
     /// returns.
     pub async fn want(&self, algorithm: Option<SigningAlgorithm>) -> Result<(), RingError> {
         let before = self.wanted.swap(algorithm.map(Arc::new));
-        let is_news = before.as_deref() != algorithm.as_ref();
-        let patience = if is_news { Duration::ZERO } else { PATIENCE };
+        if before.as_deref() != algorithm.as_ref() {
+            self.is_news.store(true, Ordering::Relaxed);
+        }
         match algorithm {
-            Some(algorithm) => self.refresh(algorithm, patience).await,
+            Some(algorithm) => self.look(algorithm).await,
             None => Ok(()),
         }
     }
@@ -180,10 +185,21 @@ impl StoredKeys {
             let Some(algorithm) = self.wanted.load_full() else {
                 continue;
             };
-            if let Err(error) = self.refresh(*algorithm, PATIENCE).await {
+            if let Err(error) = self.look(*algorithm).await {
                 tracing::warn!(%error, "the signing keys could not be looked at");
             }
         }
+    }
+
+    async fn look(&self, algorithm: SigningAlgorithm) -> Result<(), RingError> {
+        let is_news = self.is_news.load(Ordering::Relaxed);
+        let patience = if is_news { Duration::ZERO } else { PATIENCE };
+        self.refresh(algorithm, patience).await?;
+        // Unless it is by now something else that is wanted.
+        if self.wanted.load().as_deref() == Some(&algorithm) {
+            self.is_news.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Looks at the stored keys, makes and forgets what the plan says, and puts them in force.

@@ -64,6 +64,14 @@ impl Remembered {
             forget_all: Box::new(move || all.forget_all()),
         }
     }
+
+    /// Something that no change concerns, and that may be lost all the same.
+    pub fn unchanging(forget_all: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            forget: Box::new(|_| {}),
+            forget_all: Box::new(forget_all),
+        }
+    }
 }
 
 /// Follows a store's events on behalf of everything remembered of it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use gatelet::authn::families::{self, Families};
 use gatelet::authn::nonces::Nonces;
 use gatelet::authn::sessions::{NewSession, Sessions};
+use gatelet::authn::sweep::Sweep;
 use gatelet::rules::api_key::Label;
 use gatelet::rules::principal::Scopes;
 use gatelet::rules::refresh::{Grant, Mode};
@@ -148,4 +149,34 @@ async fn a_spent_nonce_stays_spent_for_as_long_as_it_is_good() {
     place.clock.advance(Duration::from_nanos(1));
     assert_eq!(nonces.sweep().await.unwrap(), 1);
     assert_eq!(sealer.read(&text, "key_1", "app.example"), None);
+}
+
+/// Replicas on one store sweep it in turns, and none of them is missed for long.
+#[tokio::test]
+async fn one_sweep_serves_every_replica() {
+    let place = Place::open();
+    let replica = || {
+        let platform = place.clock.platform();
+        let store = &place.store;
+        Sweep::new(
+            Arc::clone(store),
+            place.sessions.clone(),
+            place.families.clone(),
+            Arc::new(Nonces::new(Arc::clone(store), platform.clone())),
+            platform,
+        )
+    };
+    let (one, two) = (replica(), replica());
+    place.begin().await;
+    place.clock.advance(Duration::from_secs(30 * DAY));
+    assert_eq!(one.turn().await.unwrap(), Some(2));
+    place.begin().await;
+    for sweep in [&two, &one] {
+        assert_eq!(sweep.turn().await.unwrap(), None, "it was just done");
+    }
+    place.clock.advance(Duration::from_secs(30 * DAY));
+    let turns = tokio::join!(one.turn(), two.turn());
+    let mut deleted = [turns.0.unwrap(), turns.1.unwrap()];
+    deleted.sort();
+    assert_eq!(deleted, [None, Some(2)], "at once, and one of them alone");
 }
