@@ -169,7 +169,8 @@ impl Link {
         if attempt.followed.replace(run) == Some(run) {
             return;
         }
-        attempt.not_before = None;
+        // Whoever asks next waits for an attempt there.
+        (attempt.not_before, attempt.fault) = (None, None);
         if self
             .current
             .load()

@@ -129,15 +129,17 @@ async fn reach(config: &Config, address: &Address, patience: Duration) -> RedisR
 
 async fn ask_node(config: &Config, address: &Address) -> RedisResult<Address> {
     let mut connection = open(config, address, ASK, true).await?;
-    let slot: u16 = redis::cmd("CLUSTER")
-        .arg("KEYSLOT")
-        .arg(format!("{{{}}}", config.key_prefix))
-        .query_async(&mut connection)
-        .await?;
-    let ranges: Vec<Value> = redis::cmd("CLUSTER")
-        .arg("SLOTS")
-        .query_async(&mut connection)
-        .await?;
+    let mut ask = redis::pipe();
+    ask.cmd("CLUSTER").arg("INFO");
+    let prefix = format!("{{{}}}", config.key_prefix);
+    ask.cmd("CLUSTER").arg("KEYSLOT").arg(prefix);
+    ask.cmd("CLUSTER").arg("SLOTS");
+    let (info, slot, ranges): (String, u16, Vec<Value>) = ask.query_async(&mut connection).await?;
+    // One that is cut off from most of the others knows no better than to name itself.
+    if !info.lines().any(|line| line.trim() == "cluster_state:ok") {
+        let down = "the node sees no cluster that works";
+        return Err((ErrorKind::ClusterConnectionNotFound, down).into());
+    }
     let master = ranges.iter().find_map(|range| master_of(range, slot));
     let master = master.ok_or((
         ErrorKind::ClusterConnectionNotFound,

@@ -40,10 +40,10 @@ fn command(reader: &mut impl BufRead) -> Option<Vec<String>> {
 }
 
 /// Answers as a master does, and reads of records a millisecond after the last one.
-fn serve(stream: TcpStream, pending: Arc<Pending>) {
+fn serve(stream: TcpStream, pending: &Arc<Pending>) {
     let (answer, answers) = mpsc::channel::<(bool, Vec<u8>)>();
     let mut writer = stream.try_clone().unwrap();
-    let counted = Arc::clone(&pending);
+    let counted = Arc::clone(pending);
     thread::spawn(move || {
         for (is_read, bytes) in answers {
             if is_read {
@@ -88,7 +88,7 @@ async fn a_thousand_loads_at_once_reach_the_server_some_at_a_time() {
         for stream in listener.incoming() {
             let pending = Arc::clone(&counted);
             let stream = stream.unwrap();
-            thread::spawn(move || serve(stream, pending));
+            thread::spawn(move || serve(stream, &pending));
         }
     });
     let store = Arc::new(open(&Config::Redis(RedisConfig {
