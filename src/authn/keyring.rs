@@ -149,8 +149,9 @@ impl Keyring {
         let Some(id) = self.holder(digest).await? else {
             return Ok(None);
         };
-        let loaded = self.load(&id).await?;
-        Ok(loaded.map(|(_, record)| record))
+        let record = self.load(&id).await?.map(|(_, record)| record);
+        // A pointer that outlived its secret leads to a key that no longer knows it.
+        Ok(record.filter(|record| record.digests().any(|known| known.matches(digest))))
     }
 
     /// Makes a key. If the future is dropped, a key whose secret nobody knows may remain.

@@ -467,3 +467,19 @@ async fn a_record_that_cannot_be_read_is_a_fault() {
     let fault = desk.keyring.lookup(&digest).await.unwrap_err();
     assert!(fault.to_string().contains(&key), "{fault}");
 }
+
+#[tokio::test]
+async fn what_outlived_its_secret_leads_to_no_key() {
+    let desk = Desk::open();
+    let first = desk.keyring.create(named("rotated")).await.unwrap();
+    let old = Digest::of(first.secret.as_bytes());
+    let id = &first.record.id;
+    // With the second rotation the key forgets its first secret.
+    for _ in 0..2 {
+        desk.keyring.rotate(id, Duration::ZERO).await.unwrap();
+    }
+    let pointer = vec![index(old, &first.record)];
+    let put = desk.store.swap(pointer, Vec::new()).await.unwrap();
+    assert_eq!(put, Swapped::Committed);
+    assert!(desk.keyring.lookup(&old).await.unwrap().is_none());
+}
