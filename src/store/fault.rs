@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::{ErrorKind, RedisError};
+
 /// The store did not do what it was asked.
 ///
 /// Opaque: nobody decides anything by its cause. It says nothing about the record asked for, so a
@@ -40,8 +42,23 @@ impl StoreFault {
     }
 
     /// The server said no, or cannot be reached.
-    pub(super) fn redis(error: redis::RedisError) -> Self {
-        Self::caused("the store's server failed", error)
+    pub(super) fn redis(error: RedisError) -> Self {
+        // Of what was sent together, the first that failed says enough.
+        let refused = error.clone().into_server_errors();
+        let first = refused.and_then(|refused| refused.first().cloned());
+        let error = first.map_or(error, |(_, first)| first.into());
+        let what = match (error.kind(), error.code()) {
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => {
+                "the store's server wants a user and a password that it knows; see store.username \
+                 and store.password_file"
+            }
+            (_, Some("NOPERM")) => {
+                "the store's server does not let this user do what a store needs; see store.username"
+            }
+            (ErrorKind::Io, _) => "the store's server cannot be reached",
+            _ => "the store's server failed",
+        };
+        Self::caused(what, Said(error))
     }
 
     /// What the server keeps was laid out by a newer version.
@@ -94,6 +111,23 @@ impl StoreFault {
         }
     }
 }
+
+/// What a server said, once: the library's errors repeat it in their cause, and name their kind.
+#[derive(Debug)]
+struct Said(RedisError);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error) = self;
+        if let (Some(code), Some(detail)) = (error.code(), error.detail()) {
+            return write!(f, "{code} {detail}");
+        }
+        let kind = format!(" - {:?}", error.kind());
+        f.write_str(&error.to_string().replace(&kind, ""))
+    }
+}
+
+impl Error for Said {}
 
 impl fmt::Display for StoreFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
