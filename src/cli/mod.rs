@@ -6,6 +6,7 @@ pub mod keys;
 pub mod schema;
 mod serve;
 mod sessions;
+mod store;
 mod terminal;
 
 use std::error::Error;
@@ -67,6 +68,8 @@ enum Command {
     Keys(keys::Keys),
     /// List, end and take over client sessions
     Sessions(sessions::Command),
+    /// Move what is kept from one store to another
+    Store(store::Command),
     /// Print what a configuration can hold
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -106,6 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Demo => return demo::run(),
         Command::Keys(keys) => return manage(keys, &sources),
         Command::Sessions(command) => return manage_sessions(command, &sources),
+        Command::Store(command) => return move_store(command, &sources),
         Command::Check => check::run(&sources.config, &sources.overrides(), &mut out, &mut err),
         Command::Config(ConfigCommand::Schema) => schema::schema(&mut out).map(|()| DONE),
         Command::Config(ConfigCommand::Reference) => schema::reference(&mut out).map(|()| DONE),
@@ -163,6 +167,22 @@ fn manage_sessions(command: sessions::Command, sources: &Sources) -> u8 {
         config.store.as_ref(),
         &config.authn,
         &fresh,
+        &Platform::system(),
+        &mut Terminal {
+            input: &mut io::stdin(),
+            out: &mut io::stdout(),
+            err: &mut io::stderr(),
+        },
+    )
+}
+
+fn move_store(command: store::Command, sources: &Sources) -> u8 {
+    let Some(config) = load(&sources.config, &sources.overrides()) else {
+        return WRONG;
+    };
+    store::run(
+        command,
+        config.store.as_ref(),
         &Platform::system(),
         &mut Terminal {
             input: &mut io::stdin(),

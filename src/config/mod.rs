@@ -20,8 +20,11 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+
+use figment::value::Dict;
 
 pub use layers::Overrides;
 pub use problems::{Place, Problem, Problems};
@@ -88,19 +91,10 @@ pub struct Loaded {
 /// Fails with every problem there is, not with the first. Blocks on the file system.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
     let mut watch = Watch::default();
-    let content = match watch.file(path) {
-        Ok(content) => content,
-        Err(error) => return Err(alone(unreadable(path, &error), watch)),
-    };
-    let Ok(text) = std::str::from_utf8(&content) else {
-        return Err(alone(whole_file(path, "not UTF-8", None), watch));
-    };
-    let mut origins = Origins::default();
-    let file = match file::parse(path, text, &mut origins) {
-        Ok(file) => file,
+    let (file, origins) = match read(path, &mut watch) {
+        Ok(read) => read,
         Err(problem) => return Err(alone(problem, watch)),
     };
-
     let mut findings = Findings::new(origins);
     let schema = schema_of::<Raw>();
     let mut merged = layers::merge(file, overrides, schema.as_value(), &mut findings);
@@ -127,9 +121,48 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
     }
 }
 
+/// The store that the file at `path` names, whatever else stands in it. Neither the environment nor
+/// flags have a say: they are another configuration's.
+pub fn load_store(path: &Path) -> Result<Option<store::Config>, Problems> {
+    let mut watch = Watch::default();
+    let (mut file, origins) = match read(path, &mut watch) {
+        Ok(read) => read,
+        Err(mut problem) => {
+            // The way out is the one of the configuration that the command runs with.
+            problem.suggestion = None;
+            return Err(alone(problem, watch));
+        }
+    };
+    file.retain(|section, _| section == "store");
+    let mut findings = Findings::new(origins);
+    let schema = schema_of::<Raw>();
+    shape::check(&mut file, schema.as_value(), &mut findings);
+    let store = if let Ok(raw) = figment::value::Value::from(file).deserialize::<Raw>() {
+        let section = raw.store.as_ref();
+        section.map(|section| validate::store(section, &BTreeMap::new(), &mut watch, &mut findings))
+    } else {
+        findings.add(whole_file(path, "a value has the wrong type", None));
+        None
+    };
+    if findings.is_clean() {
+        return Ok(store);
+    }
+    let (list, _) = findings.into_parts();
+    Err(Problems { list, watch })
+}
+
 /// The JSON Schema of the file, for editors.
 pub fn schema() -> String {
     format!("{:#}\n", schema_of::<Raw>().as_value())
+}
+
+/// The values of the file at `path`, and where they stand.
+fn read(path: &Path, watch: &mut Watch) -> Result<(Dict, Origins), Problem> {
+    let content = watch.file(path).map_err(|error| unreadable(path, &error))?;
+    let text = std::str::from_utf8(&content).map_err(|_| whole_file(path, "not UTF-8", None))?;
+    let mut origins = Origins::default();
+    let file = file::parse(path, text, &mut origins)?;
+    Ok((file, origins))
 }
 
 fn alone(problem: Problem, watch: Watch) -> Problems {

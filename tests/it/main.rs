@@ -33,6 +33,7 @@ mod sign_in;
 mod sliding;
 mod soak;
 mod store;
+mod store_copy;
 mod strangers;
 mod sweeps;
 mod telemetry;

@@ -12,6 +12,7 @@ mod trusted;
 mod upstreams;
 
 pub(super) use routes::path_key;
+pub(super) use store::store;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -20,7 +20,7 @@ const PORT: u16 = 6379;
 /// Where Sentinels do.
 const SENTINEL_PORT: u16 = 26379;
 
-pub(super) fn store(
+pub(in crate::config) fn store(
     section: &Store,
     secrets: &BTreeMap<String, Zeroizing<String>>,
     watch: &mut Watch,

@@ -180,6 +180,17 @@ impl World {
             .unwrap()
     }
 
+    /// Begins a command of the program beside the server; it is killed when dropped.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Process {
+        Process::start(
+            command()
+                .args(arguments)
+                .arg("--config")
+                .arg(self.config_file())
+                .current_dir(self.folder()),
+        )
+    }
+
     /// Runs a command that must succeed and whose answer is JSON.
     pub(crate) fn command_json(&self, arguments: &[&str]) -> Value {
         let output = self.command(arguments);
