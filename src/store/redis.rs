@@ -11,6 +11,7 @@ mod sentinels;
 
 pub use master::{Address, Topology};
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,11 +129,10 @@ impl Redis {
         payloads: &[Vec<u8>],
         kept: Kept,
     ) -> Result<Swapped, StoreFault> {
-        for (place, write) in writes.iter().enumerate() {
-            // The second would find what the first has written.
-            if writes[..place].iter().any(|other| other.key == write.key) {
-                return Ok(Swapped::Conflict);
-            }
+        let mut keys = HashSet::with_capacity(writes.len());
+        // The second of a key would find what the first has written.
+        if !writes.iter().all(|write| keys.insert(&write.key)) {
+            return Ok(Swapped::Conflict);
         }
         let mut version = [0; VERSION];
         let filled = self.platform.entropy.fill(&mut version);
