@@ -55,6 +55,7 @@ impl StoreFault {
             (_, Some("NOPERM")) => {
                 "the store's server does not let this user do what a store needs; see store.username"
             }
+            _ if error.is_timeout() => "the store's server does not answer in time",
             (ErrorKind::Io, _) => "the store's server cannot be reached",
             _ => "the store's server failed",
         };

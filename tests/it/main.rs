@@ -21,6 +21,7 @@ mod imports;
 mod issuers;
 mod keys_cli;
 mod limits;
+mod managed_redis;
 mod outage;
 mod own_routes;
 mod proxying;
