@@ -4,6 +4,7 @@
 //! holds the events. All of it shares one hash slot, so that a swap is one script wherever it runs:
 //! a Cluster is asked for the one master that has the slot, a Sentinel for the one that it watches.
 
+mod advice;
 mod feed;
 mod link;
 mod master;

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod advised;
 mod answers;
 mod architecture;
 mod config;

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::Config;
+use super::advice::Advisor;
 use super::master::{self, Reached};
 use crate::platform::{Monotonic, Platform};
 use crate::store::StoreFault;
@@ -57,6 +58,7 @@ pub(super) struct Link {
     ended: watch::Sender<u64>,
     /// Told when whoever follows had better look whether the server is still the master.
     moved: Notify,
+    advisor: Advisor,
     /// Where connections live: workers come and go.
     home: Option<Handle>,
 }
@@ -82,6 +84,7 @@ impl Link {
             attempt: Mutex::default(),
             ended: watch::Sender::new(0),
             moved: Notify::new(),
+            advisor: Advisor::default(),
             home: Handle::try_current().ok(),
         }
     }
@@ -200,6 +203,7 @@ impl Link {
         if reads.run != loose.run || reads.run != firm.run {
             return Err(StoreFault::unfollowed());
         }
+        let address = reads.address;
         let made = Connected {
             run: reads.run,
             reads: reads.connection,
@@ -208,10 +212,14 @@ impl Link {
             replicas: Mutex::default(),
         };
         self.judge(&made).await?;
+        let topology = &self.config.topology;
+        self.advisor
+            .look(made.loose.clone(), &address, topology)
+            .await;
         Ok(made)
     }
 
-    /// Says no to a server that a newer version has laid out, and warns of one that may forget.
+    /// Says no to a server that a newer version has laid out.
     async fn judge(&self, made: &Connected) -> Result<(), StoreFault> {
         let name = format!("{{{}}}:layout", self.config.key_prefix);
         let mut connection = made.loose.clone();
@@ -235,22 +243,6 @@ impl Link {
                 .await
                 .map(drop)
                 .map_err(StoreFault::redis)?,
-        }
-        // Servers that others run may not tell.
-        let settings: Result<Vec<(String, String)>, RedisError> = redis::cmd("CONFIG")
-            .arg("GET")
-            .arg("maxmemory-policy")
-            .query_async(&mut connection)
-            .await;
-        if let Ok(settings) = settings {
-            for (_, policy) in settings {
-                if policy != "noeviction" {
-                    tracing::warn!(
-                        policy,
-                        "the store's server evicts what is kept when its memory is full; set maxmemory-policy to noeviction"
-                    );
-                }
-            }
         }
         Ok(())
     }
