@@ -47,10 +47,15 @@ impl Response {
 impl Client {
     /// Connects, within the bound.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect_timeout(&address, BOUND).unwrap();
-        Self {
-            wire: Wire::new(Socket::Tcp(socket)).unwrap(),
-        }
+        Self::try_connect(address).unwrap()
+    }
+
+    /// The same, where nobody may be listening.
+    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpStream::connect_timeout(&address, BOUND)?;
+        Ok(Self {
+            wire: Wire::new(Socket::Tcp(socket))?,
+        })
     }
 
     /// Waits for bytes no longer than this.

@@ -27,4 +27,5 @@ pub(crate) use tls::{Authority, pem};
 pub(crate) use upstream::{Exchange, Received, Upstream};
 pub(crate) use wait::{BOUND, eventually, within};
 pub(crate) use wallet::Wallet;
+pub(crate) use wire::Headers;
 pub(crate) use world::{KEY, NARROW_KEY, World, sha256_hex};

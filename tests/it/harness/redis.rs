@@ -102,6 +102,17 @@ impl Server {
         }
     }
 
+    /// Sends it a signal, by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        let child = self.child.as_ref().unwrap();
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
     /// Starts it again where it was.
     pub(crate) fn start_again(&mut self) {
         let folder = self.folder.path();
