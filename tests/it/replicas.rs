@@ -1,5 +1,8 @@
 //! Several replicas on one server.
 
+mod fleet;
+mod revocation;
+
 use std::time::{Duration, Instant};
 
 use crate::harness::{Flavour, KEY, Server, Upstream, World, eventually, within};

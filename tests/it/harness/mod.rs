@@ -5,10 +5,12 @@
 
 mod client;
 mod clock;
+mod forwarder;
 mod h2;
 mod process;
 mod random;
 mod redis;
+mod rounds;
 mod timed;
 mod tls;
 mod upstream;
@@ -19,9 +21,11 @@ mod world;
 
 pub(crate) use client::{Client, Response, request};
 pub(crate) use clock::HandClock;
+pub(crate) use forwarder::{Forwarder, Way};
 pub(crate) use h2::{Frames, H2, RawAnswer, empty, with_trailers};
 pub(crate) use random::Random;
 pub(crate) use redis::{Cluster, Flavour, Sentinel, Server};
+pub(crate) use rounds::rounds;
 pub(crate) use timed::{BEGAN, Serve, Timed};
 pub(crate) use tls::{Authority, pem};
 pub(crate) use upstream::{Exchange, Received, Upstream};

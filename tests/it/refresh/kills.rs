@@ -3,8 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::rounds;
-use crate::harness::{Client, Response, Wallet};
+use crate::harness::{Client, Response, Wallet, rounds};
 use crate::sign_in::site::{AUTH, Site, text};
 
 /// How often the program is killed; this variable asks for more.

@@ -16,8 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use super::rounds;
-use crate::harness::{Client, HandClock, Random, Wallet, World};
+use crate::harness::{Client, HandClock, Random, Wallet, World, rounds};
 use crate::sign_in::site::{AUTH, Site, text};
 
 /// How many refresh at once.

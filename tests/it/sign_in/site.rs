@@ -47,6 +47,12 @@ kind = "embedded"
 path = "{folder}/data"
 "#;
 
+/// The same on another store.
+pub(crate) fn rest_on(store: &str) -> String {
+    let (before, _) = REST.split_once("[store]").unwrap();
+    format!("{before}{store}")
+}
+
 /// Where the own routes are.
 pub(crate) const AUTH: &str = "/api/v1/auth";
 
