@@ -2,4 +2,4 @@
 //! there is one successor, and nobody is logged out.
 
 mod kills;
-mod races;
+pub(crate) mod races;

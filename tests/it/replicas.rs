@@ -1,6 +1,7 @@
 //! Several replicas on one server.
 
 mod fleet;
+mod races;
 mod revocation;
 
 use std::time::{Duration, Instant};

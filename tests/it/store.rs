@@ -8,7 +8,7 @@
 mod contract;
 mod embedded;
 mod herd;
-mod redis;
+pub(crate) mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,35 +1,33 @@
-//! Fifty refreshes of one token at once have one successor, whatever their order.
+//! Fifty refreshes of one token at once have one successor, whatever their order and the store.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatelet::authn::families::{Exchanged, Families, Lifetime};
 use gatelet::platform::{Entropy, Platform, SystemEntropy};
 use gatelet::rules::principal::Scopes;
 use gatelet::rules::refresh::{Family, Grant, Mode, Token};
-use gatelet::store::{Config, Store};
+use gatelet::store::{Config, Store, Topology};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::harness::{Client, HandClock, Random, Wallet, World, rounds};
+use crate::harness::{Client, Flavour, HandClock, Random, Response, Server, Wallet, World, rounds};
 use crate::sign_in::site::{AUTH, Site, text};
+use crate::store::redis::config;
 
 /// How many refresh at once.
 const CALLERS: usize = 50;
 
-/// How many processes they reach.
-const REPLICAS: usize = 4;
-
 /// How many rounds there are without a socket; this variable asks for more.
-const ROUNDS: &str = "GATELET_RACE_ROUNDS";
+pub(crate) const ROUNDS: &str = "GATELET_RACE_ROUNDS";
 
 /// For each round through the program there are so many without it.
-const CHEAPER: usize = 20;
+pub(crate) const CHEAPER: usize = 20;
 
 /// Randomness that lets other threads go first, now and then: it is asked for between the loading of
 /// a family and its swap.
@@ -54,18 +52,18 @@ struct Replica {
 }
 
 impl Replica {
-    fn open(folder: &TempDir, clock: &HandClock) -> Self {
+    fn open(config: &Config, clock: &HandClock) -> Self {
         let platform = Platform {
             entropy: Arc::new(Hesitant(AtomicU64::new(0))),
             ..clock.platform()
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .build()
             .unwrap();
         Self {
             runtime,
-            families: families(&folder.path().join("data"), platform),
+            families: families(config, platform),
         }
     }
 
@@ -99,11 +97,8 @@ impl Replica {
     }
 }
 
-fn families(folder: &std::path::Path, platform: Platform) -> Families {
-    let config = Config::Embedded {
-        path: folder.into(),
-    };
-    let store = Store::open(&config, &platform, Arc::new(|_, _, _| {})).unwrap();
+fn families(config: &Config, platform: Platform) -> Families {
+    let store = Store::open(config, &platform, Arc::new(|_, _, _| {})).unwrap();
     Families::new(Arc::new(store), None, platform)
 }
 
@@ -118,21 +113,22 @@ fn grant() -> Grant {
     }
 }
 
-#[test]
-fn a_race_of_fifty_has_one_successor() {
-    let folder = TempDir::new().unwrap();
+/// Races of fifty to so many processes on one store; so few unless more are asked for.
+fn race(store: &Config, replicas: usize, few: usize) {
+    let begun = Instant::now();
     let clock = HandClock::default();
-    let replicas: Vec<Replica> = (0..REPLICAS)
-        .map(|_| Replica::open(&folder, &clock))
+    let replicas: Vec<Replica> = (0..replicas)
+        .map(|_| Replica::open(store, &clock))
         .collect();
     let first = &replicas[0];
-    let begun = first.families.begin(grant(), Lifetime::default());
-    let (family, mut token) = first.runtime.block_on(begun).unwrap();
+    let family = first.families.begin(grant(), Lifetime::default());
+    let (family, mut token) = first.runtime.block_on(family).unwrap();
     let mut random = Random::seeded(50);
-    for round in 1..=rounds(ROUNDS, 100) {
-        let mut pauses: [Vec<usize>; REPLICAS] = Default::default();
+    let rounds = rounds(ROUNDS, few);
+    for round in 1..=rounds {
+        let mut pauses = vec![Vec::new(); replicas.len()];
         for _ in 0..CALLERS {
-            pauses[random.below(REPLICAS)].push(random.below(6));
+            pauses[random.below(replicas.len())].push(random.below(6));
         }
         let answers: Vec<(String, bool)> = thread::scope(|scope| {
             let racing: Vec<_> = replicas
@@ -161,6 +157,31 @@ fn a_race_of_fifty_has_one_successor() {
         clock.advance(Duration::from_millis(200 + random.next() % 3_000));
         token = successor;
     }
+    println!("{rounds} races of {CALLERS} took {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_race_of_fifty_has_one_successor() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("data");
+    race(&Config::Embedded { path }, 4, 100);
+}
+
+#[test]
+fn a_race_of_fifty_on_a_server_has_one_successor() {
+    for flavour in [Flavour::Redis, Flavour::Valkey] {
+        let server = Server::start(flavour);
+        race(&Config::Redis(config(&[&server], Topology::Single)), 3, 25);
+    }
+}
+
+/// The answers to one request that all callers send before any of them reads.
+pub(crate) fn at_once(callers: &mut [Client], request: &str) -> Vec<Response> {
+    for caller in &mut *callers {
+        caller.send(request);
+    }
+    let answers = callers.iter_mut();
+    answers.map(|caller| caller.response_to("POST")).collect()
 }
 
 #[test]
@@ -173,7 +194,8 @@ fn a_race_of_fifty_to_several_processes_has_one_successor() {
         .collect();
     let signed_in = site.sign_in(&Wallet::numbered(30), "cookie");
     let mut token = crate::sign_in::site::cookie(&signed_in);
-    let store = families(&site.world.folder().join("data"), Platform::system());
+    let path = site.world.folder().join("data");
+    let store = families(&Config::Embedded { path }, Platform::system());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -183,16 +205,7 @@ fn a_race_of_fifty_to_several_processes_has_one_successor() {
             "POST {AUTH}/refresh HTTP/1.1\r\nhost: api.test\r\ncontent-length: 0\r\n\
              cookie: __Host-refresh={token}\r\n\r\n"
         );
-        let answers: Vec<_> = thread::scope(|scope| {
-            let racing: Vec<_> = callers
-                .iter_mut()
-                .map(|caller| scope.spawn(|| caller.send(&request).response_to("POST")))
-                .collect();
-            racing
-                .into_iter()
-                .map(|racer| racer.join().unwrap())
-                .collect()
-        });
+        let answers = at_once(&mut callers, &request);
         for answer in &answers {
             assert_eq!(answer.status, 200, "round {round}: {}", answer.text());
         }

@@ -52,7 +52,8 @@ impl Home for OnCluster {
     }
 }
 
-fn config(servers: &[&Server], topology: Topology) -> RedisConfig {
+/// A store on these servers.
+pub(crate) fn config(servers: &[&Server], topology: Topology) -> RedisConfig {
     RedisConfig {
         addresses: servers
             .iter()
