@@ -1,6 +1,7 @@
 //! The program as a process: its log, its signals, its end.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,8 +11,14 @@ use serde_json::Value;
 
 use super::wait::{eventually, within};
 
-/// The program's file.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gatelet");
+/// The program's file: the one that was built with the tests, unless the environment names another.
+fn program() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_gatelet").into();
+    std::env::var_os("GATELET_PROGRAM").map_or_else(built, |named| {
+        let found = std::fs::canonicalize(&named);
+        found.unwrap_or_else(|error| panic!("GATELET_PROGRAM: {error}"))
+    })
+}
 
 /// A running gatelet; killed when dropped.
 pub(crate) struct Process {
@@ -24,7 +31,8 @@ pub(crate) struct Process {
 /// files that most systems start programs with.
 pub(crate) fn command() -> Command {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", r#"ulimit -S -n 1024; exec "$0" "$@""#, PROGRAM]);
+    command.args(["-c", r#"ulimit -S -n 1024; exec "$0" "$@""#]);
+    command.arg(program());
     command.env_clear();
     command
 }
