@@ -1,6 +1,7 @@
 //! Several replicas on one server.
 
 mod fleet;
+mod flood;
 mod races;
 mod revocation;
 
