@@ -25,6 +25,7 @@ MAPPED_KEYS = 1_000
 PROGRAMS = {
     "nginx": "on Debian, apt-get install nginx-light (and stop the service that it starts)",
     "wrk": "on Debian, apt-get install wrk",
+    "redis-server": "scripts/install-tools redis, or leave it out with --without-redis",
     "cargo": "https://rustup.rs, or leave the bare proxy out with --without-bare",
 }
 
@@ -93,6 +94,8 @@ class Server:
         self.name = name
         self.port = port
         self.ready = ready
+        # The key that was made for this one alone.
+        self.minted = None
         self.process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL,
@@ -190,18 +193,37 @@ def bare(core, upstream_port):
     return Server("bare", command, port, core)
 
 
-def gatelet(binary, folder, core, upstream_port):
-    """Imports the keys into a fresh store and starts gatelet on it."""
+def redis(folder, core):
+    """A server that a store is kept on, as one would be run."""
+    port = free_port()
+    command = [located("redis-server"), "--port", port, "--bind", "127.0.0.1", "--dir", folder,
+               "--save", "", "--appendonly", "yes"]
+    return Server("redis", command, port, core)
+
+
+def gatelet(binary, folder, core, upstream_port, redis_port=None):
+    """Imports the keys into a fresh store, makes one, and starts gatelet on it."""
     port, telemetry = free_port(), free_port()
-    config = written(folder, "gatelet.toml", listen=port, telemetry=telemetry, upstream=upstream_port)
+    if redis_port is None:
+        name, store = "gatelet", f'kind = "embedded"\npath = "{folder}/store"'
+    else:
+        name, store = "on-redis", f'kind = "redis"\nurls = ["redis://127.0.0.1:{redis_port}"]'
+    config = written(folder, "gatelet.toml", listen=port, telemetry=telemetry, upstream=upstream_port, store=store)
     keys = Path(folder) / "keys.ndjson"
     with keys.open("w") as lines:
         for number in range(IMPORTED_KEYS):
             lines.write(json.dumps({"name": f"key-{number}", "key": imported_key(number)}) + "\n")
-    imported = subprocess.run(
-        [binary, "keys", "import", keys, "--config", config], stdout=subprocess.DEVNULL
-    )
-    if imported.returncode:
-        raise Failure(f"gatelet keys import ended with status {imported.returncode}")
+    command(binary, config, "import", keys)
+    minted = json.loads(command(binary, config, "create", "--name", "side-by-side", "--json"))["key"]
     ready = f"http://127.0.0.1:{telemetry}/readyz"
-    return Server("gatelet", [binary, "serve", "--config", config], port, core, ready)
+    server = Server(name, [binary, "serve", "--config", config], port, core, ready)
+    server.minted = minted
+    return server
+
+
+def command(binary, config, *words):
+    """What a command about keys prints."""
+    done = subprocess.run([binary, "keys", *words, "--config", config], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise Failure(f"gatelet keys {words[0]} ended with status {done.returncode}")
+    return done.stdout
