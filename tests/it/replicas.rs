@@ -1,5 +1,6 @@
 //! Several replicas on one server.
 
+mod failover;
 mod fleet;
 mod flood;
 mod races;

@@ -24,7 +24,7 @@ pub(crate) use clock::HandClock;
 pub(crate) use forwarder::{Forwarder, Way};
 pub(crate) use h2::{Frames, H2, RawAnswer, empty, with_trailers};
 pub(crate) use random::Random;
-pub(crate) use redis::{Cluster, Flavour, Sentinel, Server};
+pub(crate) use redis::{AT_ONCE, Cluster, Flavour, Sentinel, Server};
 pub(crate) use rounds::rounds;
 pub(crate) use timed::{BEGAN, Serve, Timed};
 pub(crate) use tls::{Authority, pem};

@@ -1,4 +1,4 @@
-//! Servers that stores are kept on: Redis and Valkey, alone and as a Cluster.
+//! Servers that stores are kept on: Redis and Valkey, alone, behind a Sentinel and as a Cluster.
 
 use std::env;
 use std::fmt::Write as _;
@@ -11,6 +11,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::wait::eventually;
+
+/// Has a replica synchronised when it asks, and not in five seconds when others may ask as well.
+pub(crate) const AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
 
 /// Which server.
 #[derive(Clone, Copy, Debug)]
@@ -165,27 +168,87 @@ impl Sentinel {
 /// Three masters that share the slots.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Server>,
+    /// One of each, where there are any.
+    pub(crate) replicas: Vec<Server>,
 }
 
 impl Cluster {
     pub(crate) fn start(flavour: Flavour) -> Self {
-        let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
-        let nodes: Vec<Server> = (0..3).map(|_| Server::with(flavour, &arguments)).collect();
+        let nodes: Vec<Server> = (0..3).map(|_| Self::node(flavour)).collect();
         let bounds = [0, 5461, 10923, 16384];
         for (node, range) in nodes.iter().zip(bounds.windows(2)) {
             let (first, last) = (range[0].to_string(), (range[1] - 1).to_string());
             let taken = node.ask(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
             assert!(taken.starts_with("+OK"), "{taken}");
-            let port = nodes[0].port().to_string();
-            node.ask(&["CLUSTER", "MEET", "127.0.0.1", &port]);
+            node.meet(&nodes[0]);
         }
+        let cluster = Self {
+            nodes,
+            replicas: Vec::new(),
+        };
+        cluster.stands(3);
+        cluster
+    }
+
+    /// The same with a replica of each master.
+    pub(crate) fn with_replicas(flavour: Flavour) -> Self {
+        let mut cluster = Self::start(flavour);
+        for node in &cluster.nodes {
+            let replica = Self::node(flavour);
+            replica.meet(node);
+            let id = node.ask(&["CLUSTER", "MYID"]);
+            let id = id.lines().nth(1).unwrap();
+            eventually("the replica knows its master", || {
+                let told = replica.ask(&["CLUSTER", "REPLICATE", id]);
+                told.starts_with("+OK")
+            });
+            replica.follows();
+            cluster.replicas.push(replica);
+        }
+        cluster.stands(6);
+        cluster
+    }
+
+    fn node(flavour: Flavour) -> Server {
+        let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+        Server::with(flavour, &[&arguments[..], &AT_ONCE].concat())
+    }
+
+    fn stands(&self, known: usize) {
+        let known = format!("cluster_known_nodes:{known}");
         eventually("the cluster stands", || {
-            nodes.iter().all(|node| {
-                let info = node.ask(&["CLUSTER", "INFO"]);
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
-            })
+            let mut nodes = self.nodes.iter().chain(&self.replicas);
+            nodes.all(|node| node.is_in_order() && node.ask(&["CLUSTER", "INFO"]).contains(&known))
         });
-        Self { nodes }
+    }
+
+    /// Which of the masters has the slot of this key.
+    pub(crate) fn holder_of(&self, key: &str) -> usize {
+        let held = |node: &Server| !node.ask(&["GET", key]).starts_with("-MOVED");
+        self.nodes.iter().position(held).unwrap()
+    }
+}
+
+impl Server {
+    fn meet(&self, other: &Self) {
+        self.ask(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()]);
+    }
+
+    /// Waits until it has what its master has.
+    pub(crate) fn follows(&self) {
+        eventually("the replica is synchronised", || {
+            self.ask(&["INFO", "replication"])
+                .contains("master_link_status:up")
+        });
+    }
+
+    /// Whether the Cluster that it is in serves every slot, as far as it knows.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+    }
+
+    pub(crate) fn is_master(&self) -> bool {
+        self.ask(&["ROLE"]).contains("master")
     }
 }
 
