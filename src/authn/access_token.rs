@@ -199,8 +199,11 @@ impl AccessTokens {
             Err(Refused::Expired) => return Err(Reject::TokenExpired.into()),
             Err(Refused::NotYetValid) => return Err(Reject::TokenInvalid.into()),
         }
-        let known = self.stored.standings.known(&token.family);
-        if !matches!(known, Known::Unasked) && !self.stored.freshness.vouches(now) {
+        let stored = &self.stored;
+        let (known, vouched) = stored
+            .standings
+            .vouched(&token.family, &stored.freshness, now);
+        if !matches!(known, Known::Unasked) && !vouched {
             return Err(Fault::StoreUnavailable.into());
         }
         let standing = match known {

@@ -334,14 +334,14 @@ impl ApiKeys {
         if secret.len() < SHORTEST_STORED {
             return unknown;
         }
-        let known = stored.verdicts.known(&digest);
+        let (known, vouched) = stored.verdicts.vouched(&digest, &stored.freshness, now);
         let result = match &known {
             Known::Value(_) => CacheResult::Hit,
             Known::Nothing => CacheResult::Negative,
             Known::Unasked => CacheResult::Miss,
         };
         metrics.cache(Cache::ApiKey, result);
-        if !matches!(known, Known::Unasked) && !stored.freshness.vouches(now) {
+        if !matches!(known, Known::Unasked) && !vouched {
             return Err(Fault::StoreUnavailable.into());
         }
         match known {

@@ -182,14 +182,14 @@ impl SessionTokens {
         now: Monotonic,
         metrics: &WorkerShard,
     ) -> Result<Known<Session>, Fault> {
-        let known = self.verdicts.known(digest);
+        let (known, vouched) = self.verdicts.vouched(digest, &self.freshness, now);
         let result = match &known {
             Known::Value(_) => CacheResult::Hit,
             Known::Nothing => CacheResult::Negative,
             Known::Unasked => CacheResult::Miss,
         };
         metrics.cache(Cache::SessionToken, result);
-        if matches!(known, Known::Unasked) || self.freshness.vouches(now) {
+        if matches!(known, Known::Unasked) || vouched {
             Ok(known)
         } else {
             Err(Fault::StoreUnavailable)

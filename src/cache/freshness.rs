@@ -42,7 +42,8 @@ impl Freshness {
 
     /// Whether what the store said may be believed now.
     pub fn vouches(&self, now: Monotonic) -> bool {
-        let heard = self.heard.load(Ordering::Relaxed);
+        // Whoever sees that it was heard sees what was forgotten before.
+        let heard = self.heard.load(Ordering::Acquire);
         let heard = (heard != NEVER).then(|| Duration::from_nanos(heard));
         following::vouches(heard, now.0, self.max_staleness())
     }
@@ -53,9 +54,9 @@ impl Freshness {
         (self.max_staleness() / 4).min(LONGEST_WAIT)
     }
 
-    /// It was heard from.
+    /// It was heard from, and what has become wrong was forgotten.
     pub fn hear(&self, now: Monotonic) {
-        self.heard.store(nanoseconds(now.0), Ordering::Relaxed);
+        self.heard.store(nanoseconds(now.0), Ordering::Release);
     }
 
     fn max_staleness(&self) -> Duration {

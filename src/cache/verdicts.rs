@@ -13,6 +13,8 @@ use ahash::RandomState;
 use moka::sync::Cache;
 use tokio::sync::watch;
 
+use super::freshness::Freshness;
+use crate::platform::Monotonic;
 use crate::rules::api_key::Digest;
 
 const SHARDS: usize = 64;
@@ -76,6 +78,21 @@ impl<V: Send + Sync + 'static> Verdicts<V> {
             return Known::Nothing;
         }
         Known::Unasked
+    }
+
+    /// What is remembered of `digest`, and whether the store vouches for it.
+    ///
+    /// In this order: what is forgotten before the store is heard is not read after it. In the other
+    /// one a verdict could be read, be forgotten, and be believed on the word of the very answer that
+    /// made it forgotten.
+    pub fn vouched(
+        &self,
+        digest: &Digest,
+        freshness: &Freshness,
+        now: Monotonic,
+    ) -> (Known<V>, bool) {
+        let vouched = freshness.vouches(now);
+        (self.known(digest), vouched)
     }
 
     /// Asks the store with `load`, or joins a load of the same digest that is under way.
@@ -192,6 +209,7 @@ impl<V: Send + Sync + 'static> Drop for Landed<V> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use tokio::sync::oneshot;
 
@@ -292,5 +310,33 @@ mod tests {
         flying.await.unwrap().unwrap();
         assert_eq!(value(&verdicts, 1), None);
         assert_eq!(value(&verdicts, 2), None);
+    }
+
+    #[test]
+    fn nothing_is_believed_on_the_word_of_what_made_it_forgotten() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let verdicts = Arc::new(Verdicts::<u32>::new(100));
+        let freshness = Freshness::new(Duration::from_secs(1));
+        for round in 1..=3_000 {
+            let now = Monotonic(Duration::from_secs(10 * round));
+            runtime
+                .block_on(verdicts.load(digest(1), || async { Ok(Some(1)) }))
+                .unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    verdicts.forget(&[digest(1)]);
+                    freshness.hear(now);
+                });
+                loop {
+                    match verdicts.vouched(&digest(1), &freshness, now) {
+                        (known, false) => drop(known),
+                        (Known::Unasked, true) => break,
+                        (known, true) => panic!("round {round}: {known:?} is believed"),
+                    }
+                }
+            });
+        }
     }
 }
