@@ -296,12 +296,13 @@ impl Families {
 
     async fn load_of(&self, token: &Token) -> Result<Option<(u64, Family)>, StoreFault> {
         if let Some(id) = token.family_id()
-            && let Some(found) = self.load(id).await?
+            && let Some(found) = self.store.look_up(&record_key(id)).await?
         {
-            return Ok(Some(found));
+            let family = decode(&record_key(id), &found)?;
+            return Ok(Some((found.version, family)));
         }
         let pointer = digest_key(&token.digest(self.pepper.as_ref()));
-        let Some(entry) = self.store.load(&pointer).await? else {
+        let Some(entry) = self.store.look_up(&pointer).await? else {
             return Ok(None);
         };
         // The key is named in faults, and a digest is not to be shown.

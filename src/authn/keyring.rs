@@ -146,7 +146,8 @@ impl Keyring {
     ///
     /// `digest` is the keyed one. Cancel safe.
     pub async fn lookup(&self, digest: &Digest) -> Result<Option<Record>, StoreFault> {
-        let Some(id) = self.holder(digest).await? else {
+        let entry = self.store.look_up(&digest_key(digest)).await?;
+        let Some(id) = entry.map(held_by).transpose()? else {
             return Ok(None);
         };
         let record = self.load(&id).await?.map(|(_, record)| record);
@@ -267,12 +268,8 @@ impl Keyring {
 
     /// The id of the key that has a secret with this digest.
     async fn holder(&self, digest: &Digest) -> Result<Option<String>, StoreFault> {
-        // The key is named in faults, and a digest is not to be shown.
         let entry = self.store.load(&digest_key(digest)).await?;
-        entry
-            .map(|entry| String::from_utf8(entry.value))
-            .transpose()
-            .map_err(|error| StoreFault::unreadable(DIGESTS, error.utf8_error()))
+        entry.map(held_by).transpose()
     }
 
     fn record(&self, new: NewKey, digest: Digest) -> Result<Record, KeyringError> {
@@ -325,6 +322,13 @@ impl Keyring {
 /// Times are kept in whole seconds.
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_seconds(time.seconds())
+}
+
+/// The id of the key that an entry of a digest leads to.
+fn held_by(entry: Versioned) -> Result<String, StoreFault> {
+    // The key is named in faults, and a digest is not to be shown.
+    let id = String::from_utf8(entry.value);
+    id.map_err(|error| StoreFault::unreadable(DIGESTS, error.utf8_error()))
 }
 
 fn record_key(id: &str) -> String {

@@ -227,6 +227,18 @@ impl Store {
         self.observed(Operation::Load, READ_DEADLINE, load).await
     }
 
+    /// Loads a record by what a stranger has shown: of a server, only so many look-ups a second may
+    /// find nothing. Past that it fails, whether the record is there or not. Cancel safe.
+    pub async fn look_up(&self, key: &str) -> Result<Option<Versioned>, StoreFault> {
+        let load = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.load(key).await,
+                Backend::Redis(store) => store.look_up(key).await,
+            }
+        };
+        self.observed(Operation::Load, READ_DEADLINE, load).await
+    }
+
     /// Loads records at once: one answer a key. Cancel safe.
     pub async fn load_all(&self, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreFault> {
         let load = async {

@@ -15,6 +15,7 @@ pub use master::{Address, Topology};
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::Value;
@@ -23,7 +24,8 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::{Events, Kept, Listed, Place, StoreFault, Swapped, Versioned, Write};
-use crate::platform::Platform;
+use crate::platform::{Monotonic, Platform};
+use crate::rules::bucket::Rate;
 use link::Link;
 
 /// How many reads are on their way at once: more would only wait in the server.
@@ -31,6 +33,10 @@ const READS: usize = 64;
 
 /// How many more wait for their turn.
 const WAITING: usize = 4096;
+
+/// How many look-ups a second may find nothing, and as many at once: what guessing may cost the
+/// server, from however many addresses. Whoever is not remembered waits for those meanwhile.
+const GUESSES: u32 = 2_000;
 
 /// The swap.
 const SWAP: &str = include_str!("redis/swap.lua");
@@ -90,12 +96,44 @@ impl Names {
     }
 }
 
+/// The look-ups that have found nothing, and those that may.
+struct Guesses {
+    rate: Rate,
+    bucket: AtomicU64,
+}
+
+impl Guesses {
+    fn new() -> Self {
+        Self {
+            rate: Rate::per(GUESSES, Duration::from_secs(1), GUESSES).expect("it is not zero"),
+            bucket: AtomicU64::new(0),
+        }
+    }
+
+    fn charge(&self, now: Monotonic) -> bool {
+        let now = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
+        let admit = |bucket| self.rate.admit(bucket, now).ok();
+        let charged = self
+            .bucket
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit);
+        charged.is_ok()
+    }
+
+    fn refund(&self) {
+        let refund = |bucket| Some(self.rate.refund(bucket));
+        let _ = self
+            .bucket
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, refund);
+    }
+}
+
 /// The store on a server.
 pub(super) struct Redis {
     link: Arc<Link>,
     names: Arc<Names>,
     reads: Semaphore,
     waiting: Semaphore,
+    guesses: Guesses,
     feed: feed::Feed,
     platform: Platform,
 }
@@ -112,6 +150,7 @@ impl Redis {
             names,
             reads: Semaphore::new(READS),
             waiting: Semaphore::new(WAITING),
+            guesses: Guesses::new(),
             platform,
         }
     }
@@ -122,6 +161,19 @@ impl Redis {
             .read(async |connection| redis::cmd("GET").arg(name).query_async(connection).await)
             .await?;
         record.map(|record| versioned(key, record)).transpose()
+    }
+
+    /// See [`super::Store::look_up`].
+    pub(super) async fn look_up(&self, key: &str) -> Result<Option<Versioned>, StoreFault> {
+        let now = self.platform.clock.monotonic();
+        if !self.guesses.charge(now) {
+            return Err(StoreFault::overloaded());
+        }
+        let loaded = self.load(key).await;
+        if !matches!(loaded, Ok(None)) {
+            self.guesses.refund();
+        }
+        loaded
     }
 
     pub(super) async fn swap(
