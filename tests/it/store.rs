@@ -9,6 +9,7 @@ mod contract;
 mod embedded;
 mod herd;
 pub(crate) mod redis;
+mod stuck;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The connections to the master, made anew when they break.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Config;
 use super::advice::Advisor;
@@ -43,6 +44,27 @@ pub(super) struct Connected {
     pub(super) firm: MultiplexedConnection,
     /// When it was asked last, and whether there are any that answer.
     replicas: Mutex<Option<(Monotonic, bool)>>,
+    waits: Waits,
+}
+
+/// The questions whether a replica has heard: one at a time, since the server answers nothing else
+/// on the connection meanwhile.
+struct Waits {
+    turn: Semaphore,
+    /// How many were begun.
+    begun: AtomicU64,
+    /// Which of them was the last to be told yes; it was told so of everything written before it.
+    heard: AtomicU64,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            turn: Semaphore::new(1),
+            begun: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Keeps a connection to the master.
@@ -210,6 +232,7 @@ impl Link {
             loose: loose.connection,
             firm: firm.connection,
             replicas: Mutex::default(),
+            waits: Waits::default(),
         };
         self.judge(&made).await?;
         let topology = &self.config.topology;
@@ -300,10 +323,17 @@ impl Connected {
     /// Waits until a replica has what was written, where there is one. That none has heard of it in
     /// time is said, and undoes nothing.
     pub(super) async fn wait_for_a_replica(&self, platform: &Platform) {
+        let begun = self.waits.begun.load(Ordering::Relaxed);
+        // Never closed.
+        let _turn = self.waits.turn.acquire().await;
+        if self.waits.heard.load(Ordering::Relaxed) > begun {
+            return;
+        }
         let mut connection = self.firm.clone();
         if !self.has_replicas(&mut connection, platform).await {
             return;
         }
+        let this = self.waits.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let milliseconds = u64::try_from(REPLICA.as_millis()).unwrap_or(u64::MAX);
         let heard: Result<u64, RedisError> = redis::cmd("WAIT")
             .arg(1)
@@ -318,7 +348,7 @@ impl Connected {
                 // One that is stuck must not hold up everything that follows.
                 self.note_replicas(platform.clock.monotonic(), false);
             }
-            Ok(_) => {}
+            Ok(_) => self.waits.heard.store(this, Ordering::Relaxed),
             Err(error) => tracing::warn!(%error, "the store's replicas could not be waited for"),
         }
     }

@@ -71,7 +71,7 @@ pub(crate) fn config(servers: &[&Server], topology: Topology) -> RedisConfig {
     }
 }
 
-fn open(config: &RedisConfig) -> Store {
+pub(super) fn open(config: &RedisConfig) -> Store {
     let config = Config::Redis(config.clone());
     Store::open(&config, &Platform::system(), Arc::new(|_, _, _| {})).unwrap()
 }
@@ -87,12 +87,12 @@ fn chain(fault: &StoreFault) -> String {
     text
 }
 
-fn not_yet() -> StoreFault {
+pub(super) fn not_yet() -> StoreFault {
     StoreFault::caused("not yet", std::io::Error::other("wait"))
 }
 
 /// Asks until the store answers, and no longer than the bound.
-async fn answers<T>(bound: Duration, ask: impl AsyncFn() -> Result<T, StoreFault>) -> T {
+pub(super) async fn answers<T>(bound: Duration, ask: impl AsyncFn() -> Result<T, StoreFault>) -> T {
     let asked = async {
         loop {
             if let Ok(answer) = ask().await {
