@@ -341,7 +341,8 @@ impl ApiKeys {
             Known::Unasked => CacheResult::Miss,
         };
         metrics.cache(Cache::ApiKey, result);
-        if !matches!(known, Known::Unasked) && !vouched {
+        // What it says now is no better: it may be said by a server that was replaced.
+        if !vouched {
             return Err(Fault::StoreUnavailable.into());
         }
         match known {

@@ -175,7 +175,8 @@ impl SessionTokens {
         self.lifetime.store(Arc::new(lifetime));
     }
 
-    /// What is remembered of the token with this digest, while that may be believed.
+    /// What is remembered of the token with this digest, while the store may be believed: what it
+    /// says now is no better, as it may be said by a server that was replaced.
     pub(super) fn known(
         &self,
         digest: &Digest,
@@ -189,7 +190,7 @@ impl SessionTokens {
             Known::Unasked => CacheResult::Miss,
         };
         metrics.cache(Cache::SessionToken, result);
-        if matches!(known, Known::Unasked) || vouched {
+        if vouched {
             Ok(known)
         } else {
             Err(Fault::StoreUnavailable)

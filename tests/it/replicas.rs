@@ -6,9 +6,11 @@ mod flood;
 mod races;
 mod revocation;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::harness::{Flavour, KEY, Server, Upstream, World, eventually, within};
+use serde_json::json;
+
+use crate::harness::{Flavour, KEY, Server, Upstream, World, eventually, sha256_hex, within};
 
 const ROUTES: &str = r#"
 [[routes]]
@@ -144,4 +146,51 @@ fn a_replica_starts_without_its_server_and_is_ready_with_it() {
         (keys.status, keys.json()["keys"].as_array().unwrap().len()),
         (200, 1)
     );
+}
+
+/// A server that is no master any more goes on answering what it is asked. Who has shown nothing here
+/// before is not let in by its word either, once nobody vouches for it.
+#[test]
+fn nobody_is_let_in_by_a_server_that_nobody_vouches_for() {
+    const SESSION: &str = "a-session-of-another-system";
+    let server = Server::start(Flavour::Redis);
+    let upstream = Upstream::echo();
+    let more = "[[routes]]\nname = \"live\"\nprefix = \"/live\"\nrequire = [\"session_token\"]\n\
+                [cache]\nmax_staleness = \"1s\"";
+    let world = World::start(&upstream, &config(&server, more));
+    let (_, warm) = world.create_key("warm", &[]);
+    let (_, cold) = world.create_key("cold", &[]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let session = json!({
+        "kind": "session", "sha256": sha256_hex(SESSION), "subject": "user-9",
+        "createdAt": now.as_secs() - 100, "expiresAt": now.as_secs() + 3600,
+    });
+    world.write("live.ndjson", &format!("{session}\n"));
+    let taken = world.command(&["sessions", "import", "live.ndjson"]);
+    assert!(taken.status.success(), "{taken:?}");
+    let live = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        world.get("/live", &[("authorization", &bearer)])
+    };
+    assert_eq!(status(&world, &warm), 200);
+    // The replica of a master that it cannot reach has what it had, whatever is revoked there.
+    server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    within(
+        Duration::from_secs(6),
+        "what is remembered is stale",
+        || status(&world, &warm) == 503,
+    );
+    upstream.take();
+    let unknown = "unknown-unknown-unknown";
+    let answers = [&*cold, unknown].map(|key| world.get("/guarded", &[("x-api-key", key)]));
+    for answer in answers.into_iter().chain([live(SESSION), live(unknown)]) {
+        assert_eq!((answer.status, &*answer.code()), (503, "store_unavailable"));
+    }
+    upstream.assert_untouched("nobody vouches for them");
+    server.ask(&["REPLICAOF", "NO", "ONE"]);
+    within(Duration::from_secs(2), "it is served again", || {
+        status(&world, &cold) == 200
+    });
+    assert_eq!((status(&world, &warm), status(&world, unknown)), (200, 401));
+    assert_eq!((live(SESSION).status, live(unknown).status), (200, 401));
 }
