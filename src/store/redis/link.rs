@@ -93,6 +93,8 @@ struct Attempt {
     not_before: Option<Monotonic>,
     /// Why the last one failed.
     fault: Option<StoreFault>,
+    /// A connection has broken since the last one was made.
+    lost: bool,
     /// The run whose events are followed.
     followed: Option<u64>,
 }
@@ -172,8 +174,9 @@ impl Link {
         match made {
             Ok(made) => {
                 self.current.store(Some(Arc::new(made)));
-                if attempt.fault.take().is_some() {
-                    // It is back; what waits for events may wait on a connection that is dead.
+                let was_away = attempt.fault.take().is_some();
+                if std::mem::take(&mut attempt.lost) || was_away {
+                    // What waits for events may wait on a connection that is dead as well.
                     self.moved.notify_one();
                 }
                 attempt.not_before = None;
@@ -288,6 +291,7 @@ impl Link {
                 .is_some_and(|current| Arc::ptr_eq(current, connected))
             {
                 self.current.store(None);
+                self.attempt().lost = true;
             }
         }
         StoreFault::redis(error)
