@@ -11,10 +11,11 @@ use gatelet::rules::api_key::Label;
 use gatelet::rules::principal::Scopes;
 use gatelet::rules::refresh::{Grant, Mode};
 use gatelet::rules::session::Lifetime;
-use gatelet::store::{Config, Store, Write};
+use gatelet::store::{Config, Store, Topology, Write};
 use tempfile::TempDir;
 
-use crate::harness::HandClock;
+use crate::harness::{Flavour, HandClock, Server};
+use crate::store::redis::config;
 
 /// In seconds.
 const DAY: u64 = 24 * 3600;
@@ -24,26 +25,44 @@ struct Place {
     sessions: Sessions,
     families: Families,
     clock: HandClock,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Place {
     fn open() -> Self {
         let folder = TempDir::new().unwrap();
-        let clock = HandClock::default();
-        let platform = clock.platform();
         let config = Config::Embedded {
             path: folder.path().join("data"),
         };
-        let store = Store::open(&config, &platform, Arc::new(|_, _, _| {}));
+        Self {
+            _folder: Some(folder),
+            ..Self::on(&config)
+        }
+    }
+
+    fn on(config: &Config) -> Self {
+        let clock = HandClock::default();
+        let platform = clock.platform();
+        let store = Store::open(config, &platform, Arc::new(|_, _, _| {}));
         let store = Arc::new(store.unwrap());
         Self {
             sessions: Sessions::new(Arc::clone(&store), None, platform.clone()),
             families: Families::new(Arc::clone(&store), None, platform),
             store,
             clock,
-            _folder: folder,
+            _folder: None,
         }
+    }
+
+    fn sweep(&self) -> Sweep {
+        let platform = self.clock.platform();
+        Sweep::new(
+            Arc::clone(&self.store),
+            self.sessions.clone(),
+            self.families.clone(),
+            Arc::new(Nonces::new(Arc::clone(&self.store), platform.clone())),
+            platform,
+        )
     }
 
     /// A session and a family that begin now.
@@ -155,18 +174,7 @@ async fn a_spent_nonce_stays_spent_for_as_long_as_it_is_good() {
 #[tokio::test]
 async fn one_sweep_serves_every_replica() {
     let place = Place::open();
-    let replica = || {
-        let platform = place.clock.platform();
-        let store = &place.store;
-        Sweep::new(
-            Arc::clone(store),
-            place.sessions.clone(),
-            place.families.clone(),
-            Arc::new(Nonces::new(Arc::clone(store), platform.clone())),
-            platform,
-        )
-    };
-    let (one, two) = (replica(), replica());
+    let (one, two) = (place.sweep(), place.sweep());
     place.begin().await;
     place.clock.advance(Duration::from_secs(30 * DAY));
     assert_eq!(one.turn().await.unwrap(), Some(2));
@@ -179,4 +187,26 @@ async fn one_sweep_serves_every_replica() {
     let mut deleted = [turns.0.unwrap(), turns.1.unwrap()];
     deleted.sort();
     assert_eq!(deleted, [None, Some(2)], "at once, and one of them alone");
+}
+
+/// A server that has no room left for a turn either gets some by the sweep.
+#[tokio::test]
+async fn a_server_without_room_is_swept() {
+    for flavour in [Flavour::Redis, Flavour::Valkey] {
+        let server = Server::start(flavour);
+        let place = Place::on(&Config::Redis(config(&[&server], Topology::Single)));
+        let sweep = place.sweep();
+        assert_eq!(sweep.turn().await.unwrap(), Some(0));
+        place.begin().await;
+        place.clock.advance(Duration::from_secs(30 * DAY));
+        server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+        let write = Write {
+            key: "more".into(),
+            expected: None,
+            value: Some(Vec::new()),
+        };
+        assert!(place.store.swap_loosely(vec![write]).await.is_err());
+        assert_eq!(sweep.turn().await.unwrap(), Some(2));
+        assert_eq!(place.kept().await, 0);
+    }
 }
