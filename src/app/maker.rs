@@ -263,9 +263,14 @@ fn open_store(
     let sessions = Arc::new(Verdicts::new(capacity));
     let standings = Arc::new(Verdicts::new(capacity));
     let nonces = Arc::new(Nonces::new(Arc::clone(&store), platform.clone()));
-    let seal = Arc::clone(&nonces);
+    let signing = Arc::new(signers::StoredKeys::new(
+        Arc::clone(&store),
+        platform.clone(),
+    ));
+    let (seal, doubted) = (Arc::clone(&nonces), Arc::clone(&signing));
     let remembered = vec![
         Remembered::unchanging(move || seal.forget()),
+        Remembered::unchanging(move || doubted.doubt()),
         Remembered::new(&standings, access_token::concerned),
         Remembered::new(&keys, api_key::concerned_keys),
         Remembered::new(&issuers, api_key::concerned_issuers),
@@ -288,10 +293,6 @@ fn open_store(
         platform.clone(),
     );
     let keys = StoredKeys::new(Arc::new(keyring), keys, issuers, Arc::clone(&freshness));
-    let signing = Arc::new(signers::StoredKeys::new(
-        Arc::clone(&store),
-        platform.clone(),
-    ));
     let access = access_token::Stored::new(
         Families::new(Arc::clone(&store), pepper.clone(), platform.clone()),
         standings,

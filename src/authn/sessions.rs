@@ -159,7 +159,8 @@ impl Sessions {
         let Some(digest) = self.pointer(&id_key(id)).await? else {
             return Ok(None);
         };
-        Ok(self.lookup(&digest).await?.map(|record| (digest, record)))
+        let found = self.load(&digest).await?;
+        Ok(found.map(|(_, record)| (digest, record)))
     }
 
     /// Ends a session for good; one that is revoked already stays as it was.
@@ -195,7 +196,7 @@ impl Sessions {
         while let Some(page) = pages.next().await? {
             for listed in &page {
                 let digest = digest_of(&listed.key, &listed.record)?;
-                if let Some(record) = self.lookup(&digest).await? {
+                if let Some((_, record)) = self.load(&digest).await? {
                     found.push((digest, record));
                 }
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::authn::jwt::signing::{BadSigningKey, SigningFault, SigningKey};
@@ -140,6 +141,8 @@ pub struct StoredKeys {
     wanted: ArcSwapOption<SigningAlgorithm>,
     /// Whether that is news: no keys of another algorithm are waited for then.
     is_news: AtomicBool,
+    /// Told when the store may hold others than it did.
+    doubted: Notify,
 }
 
 impl StoredKeys {
@@ -151,6 +154,7 @@ impl StoredKeys {
             ring: ArcSwapOption::empty(),
             wanted: ArcSwapOption::empty(),
             is_news: AtomicBool::new(false),
+            doubted: Notify::new(),
         }
     }
 
@@ -181,7 +185,9 @@ impl StoredKeys {
     pub async fn keep(self: Arc<Self>) {
         loop {
             // What is missing is looked for at once.
-            tokio::time::sleep(if self.is_settled() { LOOK } else { RETRY }).await;
+            let wait = if self.is_settled() { LOOK } else { RETRY };
+            // Either way it is looked at.
+            let _ = tokio::time::timeout(wait, self.doubted.notified()).await;
             let Some(algorithm) = self.wanted.load_full() else {
                 continue;
             };
@@ -189,6 +195,11 @@ impl StoredKeys {
                 tracing::warn!(%error, "the signing keys could not be looked at");
             }
         }
+    }
+
+    /// Has them looked at now: the store may have lost what it had.
+    pub fn doubt(&self) {
+        self.doubted.notify_one();
     }
 
     async fn look(&self, algorithm: SigningAlgorithm) -> Result<(), RingError> {

@@ -194,3 +194,20 @@ fn nobody_is_let_in_by_a_server_that_nobody_vouches_for() {
     assert_eq!((status(&world, &warm), status(&world, unknown)), (200, 401));
     assert_eq!((live(SESSION).status, live(unknown).status), (200, 401));
 }
+
+/// Whoever has lost everything agrees again on what signs, and not at the next look a minute later.
+#[test]
+fn signing_keys_that_are_lost_are_looked_for_at_once() {
+    let server = Server::start(Flavour::Redis);
+    let upstream = Upstream::echo();
+    let more = "[wallet]\ndomains = [\"localhost\"]\n[cache]\nmax_staleness = \"2s\"";
+    let worlds = [(); 2].map(|()| World::start(&upstream, &config(&server, more)));
+    let published = |world: &World| world.get("/.well-known/jwks.json", &[]).json();
+    let before = published(&worlds[0]);
+    assert_eq!(published(&worlds[1]), before);
+    server.ask(&["FLUSHALL"]);
+    within(Duration::from_secs(5), "they agree on another key", || {
+        let now = published(&worlds[0]);
+        now != before && published(&worlds[1]) == now
+    });
+}

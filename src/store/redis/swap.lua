@@ -4,8 +4,8 @@
 -- ARGV: the swap's version (8 bytes), its time, how many writes there are; for each of them the
 --       version that is expected (empty: no record), what to do and the value; then the payloads.
 --
--- A record is its version, then its value. The first event there ever is stands alone, so that
--- whoever asks from the beginning can tell whether events were trimmed.
+-- A record is its version, then its value. What stands before all events comes with the first swap, so
+-- that whoever follows can tell whether events were trimmed, and whether everything was emptied.
 local version, now, writes = ARGV[1], ARGV[2], tonumber(ARGV[3])
 for place = 1, writes do
     local record = KEYS[place + 2]
@@ -16,7 +16,7 @@ end
 -- A command that the server refuses ends the script where it is and takes nothing back. What is told
 -- comes first, then what is listed: an event of nothing is harmless, a change that nobody hears of is not.
 local first = writes * 3 + 4
-if first <= #ARGV and redis.call('EXISTS', KEYS[2]) == 0 then
+if redis.call('EXISTS', KEYS[2]) == 0 then
     redis.call('XADD', KEYS[2], '*', 'v', version)
 end
 for payload = first, #ARGV do
