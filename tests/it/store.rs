@@ -9,6 +9,7 @@ mod contract;
 mod embedded;
 mod herd;
 pub(crate) mod redis;
+mod rights;
 mod stuck;
 
 use std::sync::Arc;
