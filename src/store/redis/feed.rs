@@ -1,6 +1,7 @@
 //! The events: a stream that is read from a place on, and a connection that waits for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -19,12 +20,17 @@ use crate::store::{Event, Events, Place, StoreFault};
 const HELD: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// How long whatever happens after some news is gathered: a busy store is asked ten times a second.
+const GATHERED: Duration = Duration::from_millis(100);
+
 /// What waits for events.
 pub(super) struct Feed {
     link: Arc<Link>,
     names: Arc<Names>,
     clock: Arc<dyn Clock>,
     followed: Mutex<Option<Followed>>,
+    /// Whether the last answer was news, and all of it.
+    told: AtomicBool,
 }
 
 /// The server that is followed.
@@ -45,6 +51,7 @@ impl Feed {
             names,
             clock,
             followed: Mutex::new(None),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -57,6 +64,9 @@ impl Feed {
         wait: Duration,
     ) -> Result<Events, StoreFault> {
         let mut followed = self.followed.lock().await;
+        if self.told.swap(false, Ordering::Relaxed) {
+            tokio::time::sleep(GATHERED).await;
+        }
         loop {
             // Taken out: if the question is dropped midway, an answer may still come that belongs to
             // none.
@@ -68,6 +78,8 @@ impl Feed {
             match asked {
                 Ok((events, held)) => {
                     *followed = Some(held);
+                    let is_news = !events.events.is_empty() && events.complete;
+                    self.told.store(is_news, Ordering::Relaxed);
                     return Ok(events);
                 }
                 Err(fault) => {

@@ -5,11 +5,12 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatelet::store::{Address, Config, RedisConfig, Topology};
 
-use super::open;
+use super::{commit_with, open};
+use crate::harness::{Flavour, Server};
 
 /// How many reads a server that is slow was asked before it had answered, at most.
 #[derive(Default)]
@@ -78,6 +79,18 @@ fn serve(stream: TcpStream, pending: &Arc<Pending>) {
     }
 }
 
+fn nobody() -> RedisConfig {
+    RedisConfig {
+        addresses: Vec::new(),
+        topology: Topology::Single,
+        tls: false,
+        authorities: None,
+        username: None,
+        password: None,
+        key_prefix: "gatelet".into(),
+    }
+}
+
 #[tokio::test]
 async fn a_thousand_loads_at_once_reach_the_server_some_at_a_time() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -96,12 +109,7 @@ async fn a_thousand_loads_at_once_reach_the_server_some_at_a_time() {
             host: "127.0.0.1".into(),
             port,
         }],
-        topology: Topology::Single,
-        tls: false,
-        authorities: None,
-        username: None,
-        password: None,
-        key_prefix: "gatelet".into(),
+        ..nobody()
     })));
     let mut loads = tokio::task::JoinSet::new();
     for number in 0..1_000 {
@@ -118,4 +126,38 @@ async fn a_thousand_loads_at_once_reach_the_server_some_at_a_time() {
     );
     assert!(most <= 64, "{most} at once");
     assert!(most > 32 && all > 500, "{most} at once, {all} of them");
+}
+
+/// Whatever happens while a replica follows, it asks some ten times a second.
+#[tokio::test]
+async fn the_news_of_a_busy_store_is_gathered() {
+    let server = Server::start(Flavour::Redis);
+    let home = || {
+        open(&Config::Redis(RedisConfig {
+            addresses: vec![Address {
+                host: "127.0.0.1".into(),
+                port: server.port(),
+            }],
+            ..nobody()
+        }))
+    };
+    let (follower, writer) = (home(), home());
+    let wait = Duration::from_secs(1);
+    let mut place = follower.follow(None, 1_000, wait).await.unwrap().last;
+    let writing = tokio::spawn(async move {
+        for _ in 0..100 {
+            commit_with(&writer, Vec::new(), &["news"]).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let (mut heard, mut questions, began) = (0, 0, Instant::now());
+    while heard < 100 {
+        let seen = follower.follow(Some(place), 1_000, wait).await.unwrap();
+        heard += seen.events.len();
+        place = seen.last;
+        questions += 1;
+    }
+    writing.await.unwrap();
+    let most = 2 + began.elapsed().as_millis() / 100;
+    assert!(questions <= most, "{questions} questions, at most {most}");
 }
