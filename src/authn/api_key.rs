@@ -360,6 +360,8 @@ impl ApiKeys {
         charged: Option<IpAddr>,
         now: Monotonic,
     ) -> Result<Sought, Refusal> {
+        // Whoever joins costs the store nothing; if it is no key, that is counted later.
+        let charged = charged.filter(|_| !stored.verdicts.is_asked(&digest));
         if let Some(client) = charged {
             self.count(client, now)?;
         }

@@ -45,7 +45,8 @@ impl Authenticators {
     /// The session that a token is of, good or not; judging is [`Self::judge_session`]'s.
     ///
     /// An unknown one is counted against the `charged` address, once. A look-up in the store is
-    /// counted before it is made, and taken back if it shows that the caller did nothing wrong.
+    /// counted before it is made, and taken back if it shows that the caller did nothing wrong; whoever
+    /// joins another's is counted after it.
     pub async fn seek_session(
         &self,
         token: &[u8],
@@ -66,11 +67,17 @@ impl Authenticators {
                 charge()?;
                 return Ok(None);
             }
-            Known::Unasked => charge()?,
+            Known::Unasked => {}
+        }
+        let joins = sessions.is_asked(&digest);
+        if !joins {
+            charge()?;
         }
         let asked = Box::pin(sessions.ask(digest)).await;
-        if let (Some(client), Ok(Some(_)) | Err(_)) = (charged, &asked) {
-            self.keys.refund(client);
+        match (charged, &asked) {
+            (Some(client), Ok(Some(_)) | Err(_)) if !joins => self.keys.refund(client),
+            (_, Ok(None)) if joins => charge()?,
+            _ => {}
         }
         Ok(asked?)
     }

@@ -245,6 +245,11 @@ impl SessionTokens {
         self.slid.notify_one();
     }
 
+    /// Whether the store is being asked for this digest.
+    pub(super) fn is_asked(&self, digest: &Digest) -> bool {
+        self.verdicts.is_asked(digest)
+    }
+
     /// Asks the store for the session whose token has this digest.
     pub(super) async fn ask(
         self: &Arc<Self>,

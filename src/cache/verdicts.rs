@@ -95,6 +95,11 @@ impl<V: Send + Sync + 'static> Verdicts<V> {
         (self.known(digest), vouched)
     }
 
+    /// Whether the store is being asked for `digest`, so that [`Verdicts::load`] would only join.
+    pub fn is_asked(&self, digest: &Digest) -> bool {
+        self.shard(digest).flights.contains_key(digest)
+    }
+
     /// Asks the store with `load`, or joins a load of the same digest that is under way.
     ///
     /// A load begun before the digest last changed is not joined. Cancel safe: the load runs on,

@@ -6,6 +6,7 @@ mod flood;
 mod races;
 mod revocation;
 
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
@@ -210,4 +211,25 @@ fn signing_keys_that_are_lost_are_looked_for_at_once() {
         let now = published(&worlds[0]);
         now != before && published(&worlds[1]) == now
     });
+}
+
+/// A credential that is not remembered yet may be in great use: its look-up is one, and no guess.
+#[test]
+fn what_is_genuine_is_not_refused_for_coming_often_while_it_is_looked_up() {
+    let server = Server::start(Flavour::Redis);
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, &config(&server, ""));
+    let (_, key) = world.create_key("web", &[]);
+    assert_eq!(server.ask(&["CLIENT", "PAUSE", "600", "ALL"]), "+OK\r\n");
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let asked: Vec<_> = (0..300)
+            .map(|_| scope.spawn(|| status(&world, &key)))
+            .collect();
+        asked.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    // An upstream that is not quick enough is another matter.
+    let refused = statuses
+        .iter()
+        .filter(|&&status| status != 200 && status != 502);
+    assert_eq!(refused.count(), 0, "{statuses:?}");
 }

@@ -22,9 +22,12 @@ async fn a_replica_that_is_stuck_is_waited_for_once() {
     let port = master.port().to_string();
     let replica = Server::with(Flavour::Redis, &["--replicaof", "127.0.0.1", &port]);
     answers(Duration::from_secs(10), async || {
-        let synchronised = master
-            .ask(&["INFO", "replication"])
-            .contains("state=online");
+        let synchronised = [
+            (&master, "state=online"),
+            (&replica, "master_link_status:up"),
+        ]
+        .iter()
+        .all(|(server, word)| server.ask(&["INFO", "replication"]).contains(word));
         synchronised.then_some(()).ok_or_else(not_yet)
     })
     .await;
