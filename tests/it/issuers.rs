@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +14,9 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 
-use crate::harness::{Authority, KEY, Response, Upstream, World, eventually, request, within};
+use crate::harness::{
+    Authority, Flavour, KEY, Response, Server, Upstream, World, eventually, request, within,
+};
 
 const ISSUER: &str = "https://id.example.com";
 
@@ -536,6 +538,35 @@ fn a_logout_does_not_wait_for_other_peoples_issuers() {
          content-length: 0\r\n\r\n"
     ));
     assert_eq!(answer.status, 204);
+}
+
+/// Whose word does not come from the store is believed without it, for as long as it is away.
+#[test]
+fn other_peoples_tokens_need_no_store() {
+    let signing = es256();
+    let issuer = Issuer::publishing(&[&signing]);
+    let mut server = Server::start(Flavour::Redis);
+    let upstream = Upstream::echo();
+    let store = format!(
+        "\n[store]\nkind = \"redis\"\nurls = [\"redis://127.0.0.1:{}\"]\n[cache]\nmax_staleness = \"1s\"\n",
+        server.port()
+    );
+    let world = World::start(&upstream, &format!("{}{store}", issuer.trusted()));
+    let seen = token(&signing, &claims());
+    assert_eq!(visit(&world, "/guarded", &seen).status, 200);
+    server.kill();
+    world.metric_becomes("gatelet_store_connected", &[], 0.0);
+    let stale = Instant::now() + Duration::from_millis(1_200);
+    let mut visits = 0;
+    while Instant::now() < stale || visits < 2 {
+        let mut claims = claims();
+        claims["visit"] = visits.into();
+        let new = token(&signing, &claims);
+        for token in [&seen, &new] {
+            assert_eq!(visit(&world, "/guarded", token).status, 200);
+        }
+        visits += 1;
+    }
 }
 
 /// However a token's header is written, it is one of somebody who is trusted.
