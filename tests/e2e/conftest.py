@@ -4,15 +4,13 @@ import json
 import shutil
 import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 
 from browser import Browser
 from caller import PORTFOLIO, Answer, Caller
+from places import SCRIPTS
 from processes import BOUND, free_address
-
-SCRIPTS = Path(__file__).resolve().parent / "clients"
 
 CONFIG = """
 [listen]

@@ -6,9 +6,8 @@ import urllib.request
 import pytest
 
 from caller import AUTH, PORTFOLIO
-from conftest import SCRIPTS, free_address
-from places import REPOSITORY
-from processes import BOUND, Api, eventually
+from places import REPOSITORY, SCRIPTS
+from processes import BOUND, Api, eventually, free_address
 
 CONFIG = """
 [listen]

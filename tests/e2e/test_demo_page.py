@@ -5,9 +5,9 @@ import re
 import pytest
 
 from caller import AUTH
-from conftest import free_address
 from demo import Demo
 from places import REPOSITORY
+from processes import free_address
 
 VENDOR = REPOSITORY / "src/cli/demo/page/vendor"
 
