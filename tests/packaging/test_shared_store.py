@@ -128,6 +128,8 @@ def test_replicas_share_keys_that_outlive_the_server(server, replicas, api):
     running[0].keys("revoke", keys[0]["id"])
     for each in running:
         eventually("it is refused", lambda each=each: ask(each, keys[0]["key"]) == 401, bound=2)
+        # Remembered for good: that it was made has been heard by now as well.
+        assert ask(each, keys[1]["key"]) == 200
 
     # At once, so that nothing is written on the way out.
     unseen = running[0].keys("create", "--name", "unseen")

@@ -1,7 +1,7 @@
 //! The events: a stream that is read from a place on, and a connection that waits for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -13,6 +13,7 @@ use super::master::Address;
 use super::sentinels::Sentinels;
 use super::{Names, Topology, text};
 use crate::platform::{Clock, Monotonic};
+use crate::rules::bucket::Rate;
 use crate::rules::time::Timestamp;
 use crate::store::{Event, Events, Place, StoreFault};
 
@@ -20,8 +21,9 @@ use crate::store::{Event, Events, Place, StoreFault};
 const HELD: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// How long whatever happens after some news is gathered: a busy store is asked ten times a second.
-const GATHERED: Duration = Duration::from_millis(100);
+/// How often a second a busy store is asked for more news, and how often in a row before that:
+/// what happens meanwhile is told in one answer.
+const QUESTIONS: u32 = 10;
 
 /// What waits for events.
 pub(super) struct Feed {
@@ -31,6 +33,9 @@ pub(super) struct Feed {
     followed: Mutex<Option<Followed>>,
     /// Whether the last answer was news, and all of it.
     told: AtomicBool,
+    /// The questions that news has led to.
+    questions: AtomicU64,
+    rate: Rate,
 }
 
 /// The server that is followed.
@@ -52,6 +57,8 @@ impl Feed {
             clock,
             followed: Mutex::new(None),
             told: AtomicBool::new(false),
+            questions: AtomicU64::new(0),
+            rate: Rate::per(QUESTIONS, Duration::from_secs(1), QUESTIONS).expect("it is not zero"),
         }
     }
 
@@ -65,7 +72,7 @@ impl Feed {
     ) -> Result<Events, StoreFault> {
         let mut followed = self.followed.lock().await;
         if self.told.swap(false, Ordering::Relaxed) {
-            tokio::time::sleep(GATHERED).await;
+            self.gather().await;
         }
         loop {
             // Taken out: if the question is dropped midway, an answer may still come that belongs to
@@ -86,6 +93,18 @@ impl Feed {
                     tokio::time::sleep(self.link.pause()).await;
                     return Err(fault);
                 }
+            }
+        }
+    }
+
+    /// Waits until the store may be asked again.
+    async fn gather(&self) {
+        loop {
+            let now = u64::try_from(self.clock.monotonic().0.as_nanos()).unwrap_or(u64::MAX);
+            // Only one asks at a time.
+            match self.rate.admit(self.questions.load(Ordering::Relaxed), now) {
+                Ok(questions) => return self.questions.store(questions, Ordering::Relaxed),
+                Err(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
