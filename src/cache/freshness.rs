@@ -56,7 +56,7 @@ impl Freshness {
 
     /// It was heard from, and what has become wrong was forgotten.
     pub fn hear(&self, now: Monotonic) {
-        self.heard.store(nanoseconds(now.0), Ordering::Release);
+        self.heard.store(now.nanoseconds(), Ordering::Release);
     }
 
     fn max_staleness(&self) -> Duration {

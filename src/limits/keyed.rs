@@ -52,7 +52,7 @@ impl Keyed {
         rate: Rate,
         now: Monotonic,
     ) -> Result<(), Duration> {
-        let now = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
+        let now = now.nanoseconds();
         let hash = self.hash(key);
         let mut shard = self.shard(hash);
         let [keys, buckets] = set(&mut shard, hash);

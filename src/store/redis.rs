@@ -111,8 +111,7 @@ impl Guesses {
     }
 
     fn charge(&self, now: Monotonic) -> bool {
-        let now = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
-        let admit = |bucket| self.rate.admit(bucket, now).ok();
+        let admit = |bucket| self.rate.admit(bucket, now.nanoseconds()).ok();
         let charged = self
             .bucket
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit);
@@ -338,6 +337,17 @@ fn versioned(key: &str, mut record: Vec<u8>) -> Result<Versioned, StoreFault> {
         version: u64::from_be_bytes(version),
         value: record,
     })
+}
+
+/// What `ROLE` is answered with, if the server is a master: its replicas.
+fn replicas_of(role: &Value) -> Option<&[Value]> {
+    let Value::Array(role) = role else {
+        return None;
+    };
+    match &role[..] {
+        [name, _, Value::Array(replicas), ..] if text(name) == Some("master") => Some(replicas),
+        _ => None,
+    }
 }
 
 /// Text that a server answered with.

@@ -9,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 
 use super::master::{Address, Topology};
+use super::replicas_of;
 
 /// How many pieces of advice are remembered as given. Servers that come and go could be told of
 /// again behind it.
@@ -100,8 +101,7 @@ impl Settings {
             appendfsync: only(appendfsync),
             save: only(save),
             min_replicas_to_write: only(replicas),
-            has_replicas: matches!(&role, Value::Array(role)
-                if matches!(role.get(2), Some(Value::Array(replicas)) if !replicas.is_empty())),
+            has_replicas: replicas_of(&role).is_some_and(|replicas| !replicas.is_empty()),
         })
     }
 

@@ -1,7 +1,6 @@
 //! The events: a stream that is read from a place on, and a connection that waits for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -11,7 +10,7 @@ use tokio::sync::Mutex;
 use super::link::Link;
 use super::master::Address;
 use super::sentinels::Sentinels;
-use super::{Names, Topology, text};
+use super::{Names, Topology, replicas_of, text};
 use crate::platform::{Clock, Monotonic};
 use crate::rules::bucket::Rate;
 use crate::rules::time::Timestamp;
@@ -30,11 +29,16 @@ pub(super) struct Feed {
     link: Arc<Link>,
     names: Arc<Names>,
     clock: Arc<dyn Clock>,
-    followed: Mutex<Option<Followed>>,
+    state: Mutex<State>,
+}
+
+/// How far following has come.
+struct State {
+    followed: Option<Followed>,
     /// Whether the last answer was news, and all of it.
-    told: AtomicBool,
-    /// The questions that news has led to.
-    questions: AtomicU64,
+    told: bool,
+    /// The questions that news has led to, and how often they may come.
+    questions: u64,
     rate: Rate,
 }
 
@@ -55,10 +59,13 @@ impl Feed {
             link,
             names,
             clock,
-            followed: Mutex::new(None),
-            told: AtomicBool::new(false),
-            questions: AtomicU64::new(0),
-            rate: Rate::per(QUESTIONS, Duration::from_secs(1), QUESTIONS).expect("it is not zero"),
+            state: Mutex::new(State {
+                followed: None,
+                told: false,
+                questions: 0,
+                rate: Rate::per(QUESTIONS, Duration::from_secs(1), QUESTIONS)
+                    .expect("it is not zero"),
+            }),
         }
     }
 
@@ -70,41 +77,29 @@ impl Feed {
         limit: u32,
         wait: Duration,
     ) -> Result<Events, StoreFault> {
-        let mut followed = self.followed.lock().await;
-        if self.told.swap(false, Ordering::Relaxed) {
-            self.gather().await;
+        let mut state = self.state.lock().await;
+        if std::mem::take(&mut state.told) {
+            let wait = state.until_asked_again(self.clock.monotonic());
+            tokio::time::sleep(wait).await;
         }
         loop {
             // Taken out: if the question is dropped midway, an answer may still come that belongs to
             // none.
-            let held = followed.take();
+            let held = state.followed.take();
             let asked = tokio::select! {
                 asked = self.ask(held, place, limit, wait.min(HELD)) => asked,
                 () = self.link.moved() => continue,
             };
             match asked {
                 Ok((events, held)) => {
-                    *followed = Some(held);
-                    let is_news = !events.events.is_empty() && events.complete;
-                    self.told.store(is_news, Ordering::Relaxed);
+                    state.followed = Some(held);
+                    state.told = !events.events.is_empty() && events.complete;
                     return Ok(events);
                 }
                 Err(fault) => {
                     tokio::time::sleep(self.link.pause()).await;
                     return Err(fault);
                 }
-            }
-        }
-    }
-
-    /// Waits until the store may be asked again.
-    async fn gather(&self) {
-        loop {
-            let now = u64::try_from(self.clock.monotonic().0.as_nanos()).unwrap_or(u64::MAX);
-            // Only one asks at a time.
-            match self.rate.admit(self.questions.load(Ordering::Relaxed), now) {
-                Ok(questions) => return self.questions.store(questions, Ordering::Relaxed),
-                Err(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
@@ -173,6 +168,18 @@ impl Feed {
     }
 }
 
+impl State {
+    /// Counts one more question, and says how long it has to wait.
+    fn until_asked_again(&mut self, now: Monotonic) -> Duration {
+        let (rate, questions) = (self.rate, self.questions);
+        let wait = rate.peek(questions, now.nanoseconds()).err();
+        let wait = wait.unwrap_or_default();
+        let then = Monotonic(now.0 + wait).nanoseconds();
+        self.questions = rate.admit(questions, then).unwrap_or(questions);
+        wait
+    }
+}
+
 /// No events, and where they end.
 async fn end(connection: &mut MultiplexedConnection, names: &Names) -> RedisResult<Events> {
     let last = latest(connection, names).await?;
@@ -233,9 +240,7 @@ pub(super) async fn events_since(
     }
     ask.cmd("ROLE");
     let (read, anchor, role): (Value, Value, Value) = ask.query_async(connection).await?;
-    if let Value::Array(role) = &role
-        && role.first().and_then(text) != Some("master")
-    {
+    if replicas_of(&role).is_none() {
         return Err((ErrorKind::Client, "the server is no master any more").into());
     }
     let anchor = entries(&anchor)?.pop();

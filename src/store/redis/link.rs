@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use super::Config;
 use super::advice::Advisor;
 use super::master::{self, Reached};
+use super::replicas_of;
 use crate::platform::{Monotonic, Platform};
 use crate::store::StoreFault;
 
@@ -371,10 +372,10 @@ impl Connected {
         }
         let role: Result<Value, RedisError> = redis::cmd("ROLE").query_async(connection).await;
         // What could not be found out is not remembered.
-        let Ok(Value::Array(role)) = role else {
+        let Some(replicas) = role.as_ref().ok().and_then(replicas_of) else {
             return true;
         };
-        let some = matches!(role.get(2), Some(Value::Array(replicas)) if !replicas.is_empty());
+        let some = !replicas.is_empty();
         self.note_replicas(now, some);
         some
     }

@@ -15,7 +15,7 @@ use redis::{
 use tokio::task::JoinSet;
 
 use super::sentinels::Sentinels;
-use super::{Config, text};
+use super::{Config, replicas_of, text};
 
 /// The longest a connection may take to be there.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -109,9 +109,8 @@ async fn reach(config: &Config, address: &Address, patience: Duration) -> RedisR
     ask.cmd("INFO").arg("replication");
     let (role, server, replication): (Value, String, String) =
         ask.query_async(&mut connection).await?;
-    match role {
-        Value::Array(role) if role.first().and_then(text) == Some("master") => {}
-        _ => return Err((ErrorKind::Client, "the server is no master").into()),
+    if replicas_of(&role).is_none() {
+        return Err((ErrorKind::Client, "the server is no master").into());
     }
     // The first is another one after each start, the second after each failover.
     let mut run = DefaultHasher::new();

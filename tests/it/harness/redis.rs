@@ -234,6 +234,19 @@ impl Server {
         self.ask(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()]);
     }
 
+    /// A replica that hears of whatever happens from here on.
+    pub(crate) fn replica_of(master: &Self) -> Self {
+        let port = master.port().to_string();
+        let replica = Self::with(master.flavour, &["--replicaof", "127.0.0.1", &port]);
+        replica.follows();
+        // It is told of as online up to a second before anything reaches it.
+        master.ask(&["SET", "news", ""]);
+        eventually("the replica hears", || {
+            replica.ask(&["EXISTS", "news"]).starts_with(":1")
+        });
+        replica
+    }
+
     /// Waits until it has what its master has.
     pub(crate) fn follows(&self) {
         eventually("the replica is synchronised", || {

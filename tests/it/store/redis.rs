@@ -332,23 +332,7 @@ async fn nothing_is_loaded_from_a_server_that_is_not_followed() {
 #[tokio::test]
 async fn what_was_answered_is_on_a_replica() {
     let master = Server::start(Flavour::Redis);
-    let port = master.port().to_string();
-    let replica = Server::with(Flavour::Redis, &["--replicaof", "127.0.0.1", &port]);
-    let bound = Duration::from_secs(10);
-    answers(bound, async || {
-        let info = master.ask(&["INFO", "replication"]);
-        info.contains("state=online")
-            .then_some(())
-            .ok_or_else(not_yet)
-    })
-    .await;
-    // It is told of as online before it hears of anything.
-    master.ask(&["SET", "news", ""]);
-    answers(bound, async || {
-        let heard = replica.ask(&["EXISTS", "news"]).starts_with(":1");
-        heard.then_some(()).ok_or_else(not_yet)
-    })
-    .await;
+    let replica = Server::replica_of(&master);
     let store = open(&config(&[&master], Topology::Single));
     for number in 0..200 {
         let key = number.to_string();

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::redis::{answers, config, not_yet, open};
+use super::redis::{answers, config, open};
 use super::{commit, commit_with, create, payloads, value};
 use crate::harness::{Flavour, Server};
 
@@ -19,23 +19,7 @@ use crate::harness::{Flavour, Server};
 #[tokio::test]
 async fn a_replica_that_is_stuck_is_waited_for_once() {
     let master = Server::with(Flavour::Redis, &["--repl-diskless-sync-delay", "0"]);
-    let port = master.port().to_string();
-    let replica = Server::with(Flavour::Redis, &["--replicaof", "127.0.0.1", &port]);
-    let bound = Duration::from_secs(10);
-    answers(bound, async || {
-        let info = master.ask(&["INFO", "replication"]);
-        info.contains("state=online")
-            .then_some(())
-            .ok_or_else(not_yet)
-    })
-    .await;
-    // It is told of as online before it hears of anything.
-    master.ask(&["SET", "news", ""]);
-    answers(bound, async || {
-        let heard = replica.ask(&["EXISTS", "news"]).starts_with(":1");
-        heard.then_some(()).ok_or_else(not_yet)
-    })
-    .await;
+    let replica = Server::replica_of(&master);
     let store = open(&config(&[&master], Topology::Single));
     commit(&store, vec![create("first", b"")]).await;
     replica.signal("STOP");
