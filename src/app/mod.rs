@@ -205,7 +205,7 @@ impl App {
             authenticators: self.authn.make(&config.authn, &failures),
         });
         self.crew.reload(&served).await?;
-        self.listen.store(Arc::new(config.listen.clone()));
+        self.listen.rcu(|began| config.listen.clone().after(began));
         self.authn.settle(config, failures);
         // What is held open on a key that is no longer there ends now.
         self.pulse.beat();
@@ -272,6 +272,7 @@ fn observe(
     let (worker, serving) = listener::Worker::new(listener::Desk {
         service: Arc::new(service),
         config: Arc::clone(listen),
+        encrypted: false,
         clock: Arc::clone(&platform.clock),
         census: Arc::new(Connections::telemetry(metrics.clone())),
         stages,

@@ -1,6 +1,5 @@
 //! The services that the listeners call, and what counts their connections.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::gateway::{AnswerBody, Core, Peer};
-use crate::listener::{Census, Service, Trouble};
+use crate::listener::{Arrival, Census, Service, Trouble};
 use crate::platform::Monotonic;
 use crate::store::{Observer, Operation};
 use crate::telemetry::metrics::{
@@ -24,8 +23,9 @@ impl Service for Guard {
     type Peer = Peer;
     type Body = AnswerBody;
 
-    fn peer(&self, remote: SocketAddr) -> Peer {
-        Peer::new(remote)
+    fn peer(&self, arrival: Arrival) -> Peer {
+        let certificate = arrival.certificate.as_deref();
+        Peer::new(arrival.remote, arrival.over_tls, certificate)
     }
 
     fn call(
@@ -48,7 +48,7 @@ impl Service for Observe {
     type Peer = ();
     type Body = Full<Bytes>;
 
-    fn peer(&self, _: SocketAddr) {}
+    fn peer(&self, _: Arrival) {}
 
     async fn call(
         &self,
@@ -101,6 +101,7 @@ impl Census for Connections {
         let reason = match trouble {
             Trouble::HeadTimeout => ConnectionError::HeadTimeout,
             Trouble::Protocol => ConnectionError::Protocol,
+            Trouble::Tls => ConnectionError::Tls,
             Trouble::Io => ConnectionError::Io,
         };
         self.metrics.worker(self.worker).connection_error(reason);

@@ -67,10 +67,31 @@ pub(super) struct Raw {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Listen {
-    /// Where guarded traffic arrives: HTTP/1.1 and cleartext HTTP/2 on one port.
+    /// Where guarded traffic arrives: HTTP/1.1 and HTTP/2 on one port.
     pub(super) proxy: Address,
     /// Where `/metrics`, `/livez`, `/readyz` and `/healthz` are served.
     pub(super) telemetry: Address,
+    /// TLS on `proxy`. Without this section it is plaintext. Whether there is TLS is fixed until
+    /// restart; the files are read again when they change.
+    pub(super) tls: Option<ListenTls>,
+}
+
+/// `[listen.tls]`
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["certificate", "private_key"]))]
+pub(super) struct ListenTls {
+    /// A file with the certificate and the chain behind it, in PEM.
+    #[schemars(example = &"tls/tls.crt")]
+    pub(super) certificate: Option<String>,
+    /// A file with the certificate's private key, in PEM.
+    #[schemars(example = &"tls/tls.key")]
+    pub(super) private_key: Option<String>,
+    /// A file with the certificates of those who vouch for callers, in PEM. With it, callers must
+    /// show a certificate that one of them signed; the upstream is told the names in it. Sessions are
+    /// not resumed then.
+    #[schemars(example = &"tls/ca.crt")]
+    pub(super) client_ca: Option<String>,
 }
 
 impl Default for Listen {
@@ -78,6 +99,7 @@ impl Default for Listen {
         Self {
             proxy: Address(([127, 0, 0, 1], 8080).into()),
             telemetry: Address(([127, 0, 0, 1], 9464).into()),
+            tls: None,
         }
     }
 }
@@ -99,11 +121,24 @@ pub(super) struct Upstream {
     /// What routes, metrics and logs call it.
     #[schemars(example = &"api")]
     pub(super) name: Option<String>,
-    /// Where it listens: `http://host:port`, or `unix:/path`.
+    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path`.
     #[schemars(example = &"http://127.0.0.1:3000")]
     pub(super) url: Option<String>,
     /// What it speaks.
     pub(super) protocol: Protocol,
+    /// Of an `https` upstream: a file with the certificates of those who vouch for it, in PEM;
+    /// absent: whom the machine trusts.
+    #[schemars(example = &"tls/ca.crt")]
+    pub(super) ca_file: Option<String>,
+    /// The name that its certificate is for; absent: the host of `url`.
+    #[schemars(example = &"api.internal")]
+    pub(super) server_name: Option<String>,
+    /// A file with the certificate that is shown to it, and the chain behind it, in PEM.
+    #[schemars(example = &"tls/client.crt")]
+    pub(super) client_certificate: Option<String>,
+    /// A file with the private key of `client_certificate`, in PEM.
+    #[schemars(example = &"tls/client.key")]
+    pub(super) client_key: Option<String>,
     /// The longest a connect may take, and a wait for a free connection.
     pub(super) connect_timeout: Period,
     /// The longest until the response head, once the request was sent.
@@ -122,6 +157,10 @@ impl Default for Upstream {
             name: None,
             url: None,
             protocol: Protocol::Http1,
+            ca_file: None,
+            server_name: None,
+            client_certificate: None,
+            client_key: None,
             connect_timeout: seconds(1),
             response_timeout: seconds(30),
             idle_timeout: seconds(4),

@@ -92,6 +92,10 @@ pub fn fixed_changes(began: &Config, new: &Config) -> Vec<String> {
             "listen.telemetry",
             began.listen.telemetry != new.listen.telemetry,
         ),
+        (
+            "listen.tls",
+            began.listen.tls.is_some() != new.listen.tls.is_some(),
+        ),
         ("runtime.workers", began.workers != new.workers),
         ("store", began.store != new.store),
         ("api_keys.pepper_file", pepper(began) != pepper(new)),

@@ -15,12 +15,7 @@ pub(super) fn check(values: &mut Dict, schema: &Json, findings: &mut Findings) {
 }
 
 /// Keys of gatelet's that this version does not have, without list places, and what they are about.
-const LATER_KEYS: [(&str, &str); 4] = [
-    ("listen.tls", "TLS"),
-    ("listen.admin", "the admin listener"),
-    ("upstreams.ca_file", "TLS to an upstream"),
-    ("upstreams.server_name", "TLS to an upstream"),
-];
+const LATER_KEYS: [(&str, &str); 1] = [("listen.admin", "the admin listener")];
 
 /// Words that name what this version does not have, by the `title` of their schema.
 const LATER_WORDS: [(&str, &str); 1] = [("protocol", "http2")];

@@ -4,24 +4,14 @@ use std::fmt;
 use std::net::IpAddr;
 
 use http::Uri;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+
+use crate::platform::Authorities;
 
 /// Where a document is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     uri: Uri,
     authorities: Authorities,
-}
-
-/// Whose word on a server's certificate is trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authorities {
-    /// Those that the machine trusts.
-    OfMachine,
-    /// These alone.
-    Given(Vec<CertificateDer<'static>>),
 }
 
 /// Why a text is no location.
@@ -46,17 +36,6 @@ impl fmt::Display for BadLocation {
 }
 
 impl std::error::Error for BadLocation {}
-
-impl Authorities {
-    /// The certificates of a text in PEM; `None` if there are none, or one is broken.
-    pub fn from_pem(text: &[u8]) -> Option<Self> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-        let certificates = certificates.ok().filter(|found| !found.is_empty())?;
-        let mut roots = RootCertStore::empty();
-        let (_, broken) = roots.add_parsable_certificates(certificates.iter().cloned());
-        (broken == 0).then_some(Self::Given(certificates))
-    }
-}
 
 impl Location {
     /// Reads a URL: `https://…`, or `http://…` on loopback alone.
@@ -135,9 +114,6 @@ impl fmt::Display for Location {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-
     use super::*;
 
     fn parse(url: &str) -> Result<Location, BadLocation> {
@@ -196,27 +172,5 @@ mod tests {
             assert_eq!(parse(url), Err(BadLocation::NotAUrl), "{url}");
         }
         assert_eq!(parse("https://ada:pw@h/k"), Err(BadLocation::User));
-    }
-
-    #[test]
-    fn authorities_are_certificates_in_pem() {
-        assert_eq!(Authorities::from_pem(b""), None);
-        assert_eq!(
-            Authorities::from_pem(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"),
-            None
-        );
-        let pem = |der: &[u8]| {
-            let body = STANDARD.encode(der);
-            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
-        };
-        let broken = pem(&[0x30, 0]);
-        assert_eq!(Authorities::from_pem(broken.as_bytes()), None);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        let made = params.self_signed(&key).unwrap();
-        let given = Authorities::from_pem(pem(made.der()).as_bytes());
-        assert_eq!(given, Some(Authorities::Given(vec![made.der().clone()])));
-        let both = pem(made.der()) + &broken;
-        assert_eq!(Authorities::from_pem(both.as_bytes()), None);
     }
 }

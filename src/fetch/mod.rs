@@ -5,7 +5,7 @@
 
 mod location;
 
-pub use location::{Authorities, BadLocation, Location};
+pub use location::{BadLocation, Location};
 
 use std::fmt;
 use std::io;
@@ -18,11 +18,13 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use crate::platform::Authorities;
 
 /// The longest that a fetch may take in all.
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -128,16 +130,7 @@ async fn ask(
 
 /// Blocks on the file system.
 fn tls(authorities: &Authorities) -> Result<Arc<ClientConfig>, FetchError> {
-    let mut roots = RootCertStore::empty();
-    match authorities {
-        Authorities::OfMachine => {
-            let (_, _) =
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        Authorities::Given(certificates) => {
-            let (_, _) = roots.add_parsable_certificates(certificates.iter().cloned());
-        }
-    }
+    let roots = authorities.roots();
     if roots.is_empty() {
         return Err(FetchError::NoAuthorities);
     }

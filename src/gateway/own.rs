@@ -88,7 +88,7 @@ impl<'a> Walk<'a> {
         } else {
             Bytes::new()
         };
-        let (scheme, host) = peer::address_used(&parts, self.caller);
+        let (scheme, host) = peer::address_used(&parts, self.peer, self.caller);
         let call = Call {
             route,
             path: parts.uri.path(),

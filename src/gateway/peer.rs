@@ -24,6 +24,10 @@ pub struct Peer {
     /// Its address; an IPv4-mapped one as the IPv4 address it is.
     address: IpAddr,
     address_value: HeaderValue,
+    /// `http`, or `https` where the connection is encrypted.
+    scheme: &'static str,
+    /// The names in the certificate that it showed.
+    certificate: Option<HeaderValue>,
 }
 
 /// The caller of one request.
@@ -58,15 +62,25 @@ impl<'a> Forwarded<'a> {
 }
 
 impl Peer {
-    /// The peer at this end of a socket.
-    pub fn new(remote: SocketAddr) -> Self {
+    /// The peer at the other end of a connection, which may be encrypted, and the names in the
+    /// certificate that it showed.
+    pub fn new(remote: SocketAddr, over_tls: bool, certificate: Option<&str>) -> Self {
         let address = remote.ip().to_canonical();
         let address_value = HeaderValue::try_from(address.to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        // The names are visible ASCII.
+        let certificate = certificate.and_then(|names| HeaderValue::from_str(names).ok());
         Self {
             address,
             address_value,
+            scheme: if over_tls { "https" } else { "http" },
+            certificate,
         }
+    }
+
+    /// The names in the certificate that it showed, as the upstream is told them.
+    pub(super) fn certificate(&self) -> Option<&HeaderValue> {
+        self.certificate.as_ref()
     }
 
     /// Who is calling through this peer.
@@ -105,7 +119,7 @@ impl Peer {
         let chain = told.chain.iter().copied().chain([&self.address_value]);
         head.joined(&X_FORWARDED_FOR, ", ", chain);
         if !told.says_proto {
-            head.line(&X_FORWARDED_PROTO, &HeaderValue::from_static("http"));
+            head.line(&X_FORWARDED_PROTO, &HeaderValue::from_static(self.scheme));
         }
         if let Some(host) = told.host
             && !told.says_host
@@ -127,7 +141,11 @@ pub(super) fn believed_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// The scheme and the host that the caller used, as far as they are known.
-pub(super) fn address_used(parts: &request::Parts, caller: Caller) -> (&str, &str) {
+pub(super) fn address_used<'p>(
+    parts: &'p request::Parts,
+    peer: &Peer,
+    caller: Caller,
+) -> (&'p str, &'p str) {
     let believed = |name| {
         let value = parts.headers.get(name).filter(|_| caller.through_trusted);
         value.and_then(|value| value.to_str().ok())
@@ -136,7 +154,7 @@ pub(super) fn address_used(parts: &request::Parts, caller: Caller) -> (&str, &st
     let own = own.and_then(|host| host.to_str().ok());
     let own = parts.uri.authority().map(Authority::as_str).or(own);
     (
-        believed(X_FORWARDED_PROTO).unwrap_or("http"),
+        believed(X_FORWARDED_PROTO).unwrap_or(peer.scheme),
         believed(X_FORWARDED_HOST).or(own).unwrap_or_default(),
     )
 }
@@ -169,7 +187,7 @@ mod tests {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_static(line));
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let peer = Peer::new(SocketAddr::new(peer.parse().unwrap(), 1));
+        let peer = Peer::new(SocketAddr::new(peer.parse().unwrap(), 1), false, None);
         let caller = peer.caller(&headers, &trusted);
         (caller.address.to_string(), caller.through_trusted)
     }

@@ -58,6 +58,9 @@ impl Rewrite<'_> {
         self.peer.write_forwarded(&mut head, &told);
         head.line(&X_REQUEST_ID, self.request_id);
         if !self.bare {
+            if let Some(names) = self.peer.certificate() {
+                head.line(&self.snapshot.identity.certificate, names);
+            }
             write_identity(&self.snapshot.identity, &mut head, &entrant.proven);
         }
         head

@@ -70,7 +70,7 @@ pub struct Core {
 pub(super) struct Walk<'a> {
     pub(super) core: &'a Arc<Core>,
     pub(super) snapshot: &'a Snapshot,
-    peer: &'a Peer,
+    pub(super) peer: &'a Peer,
     pub(super) caller: Caller,
     pub(super) exchange: Box<Exchange>,
     pub(super) wanted: Wanted,

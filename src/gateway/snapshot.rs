@@ -60,6 +60,7 @@ pub(super) struct Identity {
     pub(super) scopes: HeaderName,
     pub(super) session_id: HeaderName,
     pub(super) issuer: HeaderName,
+    pub(super) certificate: HeaderName,
 }
 
 /// Why a configuration cannot be served; `config` reports these before one gets here.
@@ -165,6 +166,7 @@ impl Identity {
             scopes: name("scopes")?,
             session_id: name("session-id")?,
             issuer: name("issuer")?,
+            certificate: name("certificate")?,
         })
     }
 }

@@ -61,8 +61,31 @@ pub enum Trouble {
     HeadTimeout,
     /// The caller broke the protocol.
     Protocol,
+    /// TLS was not agreed upon, or not in time.
+    Tls,
     /// The socket failed.
     Io,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// What its first bytes say: HTTP/2 to whoever knows beforehand (RFC 9113 §3.3), else HTTP/1.
+    AsItBegins,
+    /// What was agreed upon with TLS.
+    Http1,
+    /// What was agreed upon with TLS.
+    Http2,
+}
+
+/// What one connection is served with.
+pub(super) struct Seat<V> {
+    pub(super) service: Arc<V>,
+    pub(super) limits: Limits,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) stages: Stages,
+    /// What counts the connection.
+    pub(super) hold: Hold,
 }
 
 /// Serves one connection until it ends.
@@ -70,21 +93,25 @@ pub enum Trouble {
 /// Dropping the future closes the connection at once.
 pub(super) async fn serve<S, V>(
     mut stream: S,
-    service: Arc<V>,
+    speaks: Speaks,
     peer: Arc<V::Peer>,
-    limits: Limits,
-    clock: Arc<dyn Clock>,
-    stages: Stages,
-    hold: Hold,
+    seat: Seat<V>,
 ) -> Result<(), Trouble>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: Service,
 {
+    let Seat {
+        service,
+        limits,
+        clock,
+        stages,
+        hold,
+    } = seat;
     let mut prefix = BytesMut::with_capacity(PREFACE.len());
     let sniffed = tokio::select! {
-        sniffed = tokio::time::timeout(limits.head_timeout, speaks_http2(&mut stream, &mut prefix)) => sniffed,
-        () = closing(stages.clone()) => return Ok(()),
+        sniffed = tokio::time::timeout(limits.head_timeout, speaks_http2(&mut stream, &mut prefix, speaks)) => sniffed,
+        () = stages.reach(Stage::Closing) => return Ok(()),
     };
     let http2 = match sniffed {
         Ok(Ok(Some(http2))) => http2,
@@ -162,18 +189,25 @@ where
     }
 }
 
-/// Reads until the first bytes tell HTTP/2 from HTTP/1; `None` if the caller left before.
+/// Reads until the first bytes tell HTTP/2 from HTTP/1, and at least one; `None` if the caller left
+/// before.
+///
+/// What was agreed upon with TLS holds, whatever they are.
 async fn speaks_http2(
     stream: &mut (impl AsyncRead + Unpin),
     prefix: &mut BytesMut,
+    speaks: Speaks,
 ) -> io::Result<Option<bool>> {
     loop {
         if stream.read_buf(prefix).await? == 0 {
             return Ok(None);
         }
+        if speaks == Speaks::Http1 {
+            return Ok(Some(false));
+        }
         let compared = prefix.len().min(PREFACE.len());
         if prefix[..compared] != PREFACE[..compared] {
-            return Ok(Some(false));
+            return Ok(Some(speaks == Speaks::Http2));
         }
         if compared == PREFACE.len() {
             return Ok(Some(true));
@@ -188,12 +222,6 @@ async fn tell_too_slow(stream: &mut (impl AsyncWrite + Unpin)) {
         stream.shutdown().await
     };
     let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
-}
-
-async fn closing(mut stages: Stages) {
-    while stages.current() != Stage::Closing {
-        stages.changed().await;
-    }
 }
 
 /// Polls a connection, its deadlines and the drain; `None` once a deadline passed.

@@ -5,6 +5,7 @@
 mod accept;
 mod connection;
 mod io;
+mod tls;
 mod worker;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 pub use accept::{Listener, accept};
 pub use connection::Trouble;
+pub use tls::{BadTls, Tls};
 pub use worker::{Census, Desk, Worker};
 
 use crate::platform::Monotonic;
@@ -32,6 +34,8 @@ pub struct Config {
     pub proxy: SocketAddr,
     /// Where `/metrics` and the probes are served.
     pub telemetry: SocketAddr,
+    /// How guarded traffic is encrypted, if it is.
+    pub tls: Option<Tls>,
     /// The largest request head, in bytes.
     pub request_head: usize,
     /// The longest a request head may take to arrive.
@@ -44,6 +48,17 @@ pub struct Config {
     pub drain_delay: Duration,
     /// How long running requests may take to finish after that.
     pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// What a listener that began with `began` does from now on: whether it encrypts stays.
+    #[must_use]
+    pub fn after(mut self, began: &Self) -> Self {
+        if self.tls.is_some() != began.tls.is_some() {
+            self.tls.clone_from(&began.tls);
+        }
+        self
+    }
 }
 
 /// The bounds of one connection.
@@ -67,6 +82,17 @@ impl From<&Config> for Limits {
     }
 }
 
+/// How a connection came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The other side's address.
+    pub remote: SocketAddr,
+    /// It is encrypted.
+    pub over_tls: bool,
+    /// The names in the certificate that the caller showed, as one value, if it had to show one.
+    pub certificate: Option<String>,
+}
+
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
     /// What is known of a connection's other side, made once a connection.
@@ -78,7 +104,7 @@ pub trait Service: Send + Sync + 'static {
         + 'static;
 
     /// Describes the other side of a new connection.
-    fn peer(&self, remote: SocketAddr) -> Self::Peer;
+    fn peer(&self, arrival: Arrival) -> Self::Peer;
 
     /// Answers a request that was taken up at `began`.
     ///
@@ -92,7 +118,7 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// How far the listener is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// It is not.
     Serving = 0,
@@ -146,6 +172,14 @@ impl Stages {
             0 => Stage::Serving,
             1 => Stage::Draining,
             _ => Stage::Closing,
+        }
+    }
+
+    /// Ends when the listener has come as far as `stage`.
+    async fn reach(&self, stage: Stage) {
+        let mut follower = self.clone();
+        while follower.current() < stage {
+            follower.changed().await;
         }
     }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::listener::connection::{self, Trouble};
-use crate::listener::{Config, Limits, Service, Stages};
+use crate::listener::connection::{self, Seat, Speaks, Trouble};
+use crate::listener::tls::{self, Tls};
+use crate::listener::{Arrival, Config, Limits, Service, Stage, Stages};
 use crate::platform::{Alive, Clock, Hold};
 
 /// Counts what happens to connections; made by whoever keeps the metrics.
@@ -38,6 +40,8 @@ pub struct Desk<V, C> {
     pub service: Arc<V>,
     /// What holds for a connection is what holds here when it comes.
     pub config: Arc<ArcSwap<Config>>,
+    /// Its connections are encrypted as the configuration says, if it says so.
+    pub encrypted: bool,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Counts connections.
@@ -88,24 +92,71 @@ impl Worker {
 
 impl<V: Service, C: Census> Desk<V, C> {
     fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open) {
-        let peer = Arc::new(self.service.peer(remote));
-        // A tunnel takes it along: it is still this connection when its HTTP has ended.
-        let counted = Hold::new((self.census.open(), open, self.alive.clone()));
-        let serving = connection::serve(
-            stream,
-            Arc::clone(&self.service),
-            peer,
-            Limits::from(&**self.config.load()),
-            Arc::clone(&self.clock),
-            self.stages.clone(),
-            counted,
-        );
+        let config = self.config.load();
+        let seat = Seat {
+            service: Arc::clone(&self.service),
+            limits: Limits::from(&**config),
+            clock: Arc::clone(&self.clock),
+            stages: self.stages.clone(),
+            // A tunnel takes it along: it is still this connection when its HTTP has ended.
+            hold: Hold::new((self.census.open(), open, self.alive.clone())),
+        };
+        let tls = config.tls.clone().filter(|_| self.encrypted);
+        let arrival = Arrival {
+            remote,
+            over_tls: tls.is_some(),
+            certificate: None,
+        };
+        match tls {
+            None => self.attend(seat.serve(stream, Speaks::AsItBegins, arrival)),
+            Some(tls) => self.attend(seat.agree(stream, tls, arrival)),
+        }
+    }
+
+    fn attend(&self, serving: impl Future<Output = Result<(), Trouble>> + Send + 'static) {
         let census = Arc::clone(&self.census);
         tokio::spawn(async move {
             if let Err(trouble) = serving.await {
                 census.trouble(trouble);
             }
         });
+    }
+}
+
+impl<V: Service> Seat<V> {
+    async fn serve<S>(self, stream: S, speaks: Speaks, arrival: Arrival) -> Result<(), Trouble>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = Arc::new(self.service.peer(arrival));
+        connection::serve(stream, speaks, peer, self).await
+    }
+
+    /// Agrees upon TLS first, for which a caller has as long as for a head.
+    async fn agree(self, stream: TcpStream, tls: Tls, mut arrival: Arrival) -> Result<(), Trouble> {
+        let agreeing = tokio::time::timeout(self.limits.head_timeout, tls.accept(stream));
+        let agreed = tokio::select! {
+            agreed = agreeing => agreed,
+            () = self.stages.reach(Stage::Closing) => return Ok(()),
+        };
+        let stream = match agreed {
+            Ok(Ok(stream)) => stream,
+            // Whoever looks whether the port is open leaves without a word.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, caller = %arrival.remote, "TLS was not agreed upon");
+                return Err(Trouble::Tls);
+            }
+            Err(_) => return Err(Trouble::Tls),
+        };
+        let (_, session) = stream.get_ref();
+        let speaks = if tls::speaks_http2(session) {
+            Speaks::Http2
+        } else {
+            Speaks::Http1
+        };
+        arrival.certificate = tls::names(session);
+        self.serve(stream, speaks, arrival).await
     }
 }
 

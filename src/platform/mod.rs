@@ -9,6 +9,7 @@ mod files;
 mod gather;
 mod loopback;
 pub mod signal;
+mod tls;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub use entropy::{Entropy, SystemEntropy};
 pub use files::raise_open_files;
 pub use gather::poll_write_gathered;
 pub use loopback::spare_congestion_control;
+pub use tls::{Authorities, BadIdentity, Identity};
 
 /// What the program takes from the machine it runs on.
 #[derive(Clone)]

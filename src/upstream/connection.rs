@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
+use tokio::io::AsyncWrite;
 
 use crate::platform::poll_write_gathered;
 use crate::upstream::body::Pace;
@@ -245,6 +246,8 @@ pub(super) struct Driver {
 struct Current {
     request: Request,
     begun: bool,
+    /// All of the request has gone out.
+    sent: bool,
     /// Why the rest of the request cannot be sent; the answer may still come.
     unsendable: Option<io::Error>,
     answered: bool,
@@ -280,12 +283,16 @@ impl Driver {
                 }
             }
             if current.unsendable.is_none()
-                && !current.request.is_sent()
+                && !current.sent
                 && let Poll::Ready(sent) = shared.poll_send(cx, &mut current.request)
             {
                 match sent {
-                    Ok(()) if current.answered => shared.slot().sent = true,
-                    Ok(()) => {}
+                    Ok(()) => {
+                        current.sent = true;
+                        if current.answered {
+                            shared.slot().sent = true;
+                        }
+                    }
                     Err(Unsent::Body) => {
                         return Poll::Ready(Err(Unanswered::Broken(Broken::Body)));
                     }
@@ -316,7 +323,7 @@ impl Driver {
                 (Err(broken), None) => return Poll::Ready(Err(Unanswered::Broken(broken))),
             };
             current.answered = true;
-            let sent = current.request.is_sent();
+            let sent = current.sent;
             let is_upgrade = head.response.status() == StatusCode::SWITCHING_PROTOCOLS;
             if self.answer(head, read, sent) {
                 self.current = None;
@@ -342,6 +349,7 @@ impl Driver {
             self.current = slot.request.take().map(|request| Current {
                 request,
                 begun: false,
+                sent: false,
                 unsendable: None,
                 answered: false,
             });
@@ -403,7 +411,7 @@ impl Drop for Driver {
 impl Shared {
     /// Ready once the upstream closed the connection, or spoke out of turn.
     fn poll_disturbed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &*self.socket() {
+        match &mut *self.socket() {
             Some(socket) => socket.poll_disturbed(cx),
             None => Poll::Ready(()),
         }
@@ -416,13 +424,18 @@ impl Shared {
             return Poll::Ready(Err(Unsent::Io(io::ErrorKind::BrokenPipe.into())));
         };
         loop {
-            let next = ready!(request.poll_next(cx))?;
+            let Poll::Ready(next) = request.poll_next(cx) else {
+                // What is to come may be waited for by whoever has read all of what was.
+                ready!(Pin::new(socket).poll_flush(cx)).map_err(Unsent::Io)?;
+                return Poll::Pending;
+            };
+            let next = next?;
             let next = match &next {
                 [bytes, data] if data.is_empty() => std::slice::from_ref(bytes),
                 both => both,
             };
             if next.iter().all(|slice| slice.is_empty()) {
-                return Poll::Ready(Ok(()));
+                return Pin::new(socket).poll_flush(cx).map_err(Unsent::Io);
             }
             match ready!(poll_write_gathered(Pin::new(&mut *socket), cx, next)) {
                 Ok(0) => return Poll::Ready(Err(Unsent::Io(io::ErrorKind::WriteZero.into()))),

@@ -7,7 +7,10 @@ pub mod pool;
 pub mod request;
 pub mod response;
 mod stream;
+mod tls;
 pub mod tunnel;
+
+pub use tls::Tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +36,8 @@ pub struct Config {
     pub name: Box<str>,
     /// Where it listens.
     pub address: Address,
+    /// How it is spoken to over TLS, if it is.
+    pub tls: Option<Tls>,
     /// The longest a connect may take, and a wait for a free connection.
     pub connect_timeout: Duration,
     /// The longest until the response head, once the request was sent.

@@ -161,7 +161,7 @@ impl Pool {
     }
 
     async fn connect(self: &Arc<Self>, place: Place) -> Result<Lease, Unavailable> {
-        let connecting = Socket::connect(&self.config.address);
+        let connecting = Socket::connect(&self.config.address, self.config.tls.as_ref());
         let socket = tokio::time::timeout(self.config.connect_timeout, connecting)
             .await
             .map_err(|_| Unavailable::ConnectTimeout)?
@@ -301,6 +301,7 @@ mod tests {
         let config = Config {
             name: "api".into(),
             address: Address::Unix(path),
+            tls: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(5),

@@ -159,12 +159,7 @@ impl<B: Body<Data = Bytes> + Unpin> Request<B> {
         !self.touched
     }
 
-    /// All of it was sent.
-    pub(super) fn is_sent(&self) -> bool {
-        self.whole && self.written == self.bytes.len() && self.data.is_empty()
-    }
-
-    /// What can be written next; an error if the body was cut off, pending if it has to come first.
+    /// What can be written next, which is nothing once all was; an error if the body was cut off, pending if it has to come first.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -273,6 +268,12 @@ mod tests {
         let mut head = Head::new(method, "/a?b");
         head.line(&header::HOST, &HeaderValue::from_static("h"));
         head
+    }
+
+    impl<B> Request<B> {
+        fn is_sent(&self) -> bool {
+            self.whole && self.written == self.bytes.len() && self.data.is_empty()
+        }
     }
 
     /// What goes out when the socket takes `step` bytes at a time.

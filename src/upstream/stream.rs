@@ -9,26 +9,31 @@ use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use crate::platform::spare_congestion_control;
-use crate::upstream::Address;
+use crate::upstream::{Address, Tls};
 
 /// A connected socket.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
-    /// Connects. Cancel safe.
-    pub(super) async fn connect(address: &Address) -> io::Result<Self> {
+    /// Connects, and agrees on TLS where it is asked for. Cancel safe.
+    pub(super) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<Self> {
         match address {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((&**host, *port)).await?;
                 stream.set_nodelay(true)?;
                 spare_congestion_control(&stream, stream.peer_addr()?.ip());
-                Ok(Self::Tcp(stream))
+                match tls {
+                    None => Ok(Self::Tcp(stream)),
+                    Some(tls) => Ok(Self::Tls(Box::new(tls.connect(stream).await?))),
+                }
             }
             Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
         }
@@ -40,15 +45,22 @@ impl Socket {
         let seen = match self {
             Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
             Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            // What has been read of it already was looked at then.
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
         };
         matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Ready once something is to be read, if only an end; what it is may be lost.
-    pub(super) fn poll_disturbed(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut byte = [0];
             let read = match self {
+                // A ticket for the next session, say, is read without disturbing anybody.
+                Self::Tls(stream) => {
+                    let mut byte = ReadBuf::new(&mut byte);
+                    return Pin::new(stream).poll_read(cx, &mut byte).map(|_| ());
+                }
                 Self::Tcp(stream) => {
                     let _ = ready!(stream.poll_read_ready(cx));
                     stream.try_read(&mut byte)
@@ -95,6 +107,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -108,6 +121,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -119,6 +133,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -126,15 +141,19 @@ impl AsyncWrite for Socket {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket has no buffer of its own to flush.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            // A socket has no buffer of its own to flush.
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

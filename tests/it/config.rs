@@ -76,7 +76,7 @@ connections = "many"
 pepper = "correct horse battery staple"
 [[upstreams]]
 name = "api"
-url = "https://127.0.0.1:3000"
+url = "ftp://127.0.0.1:3000"
 [[routes]]
 path = "/health"
 [[routes]]
@@ -103,7 +103,7 @@ level = "loud"
         r#":5: limits.head_timeout: "10 parsecs" is not a duration; write it like "500ms", "10s" or "1h30m""#,
         ":6: limits.connections: expected a whole number, found a string; write it like 10000",
         ":8: api_keys.pepper: a secret does not belong in this file; write it to a file named by pepper_file, or set GATELET__API_KEYS__PEPPER",
-        r#":11: upstreams[0].url: "https://127.0.0.1:3000": https upstreams are not available in this version; write "http://127.0.0.1:3000" or "unix:/run/api.sock""#,
+        r#":11: upstreams[0].url: "ftp://127.0.0.1:3000": not a URL of an HTTP API; write "http://127.0.0.1:3000", "https://api.internal" or "unix:/run/api.sock""#,
         r#":12: routes[0].require: missing; write require = ["api_key"]"#,
         r#":16: routes[1].require: unknown credential "apikey"; did you mean "api_key"?"#,
         r#":18: routes[2].prefix: "b%20c": it does not begin with "/"; write "/b%20c""#,
@@ -265,7 +265,12 @@ fn the_reference_shows_the_defaults_that_an_empty_section_has() {
     for block in config::reference().split("```toml\n").skip(1) {
         let (block, _) = block.split_once("```").unwrap();
         let block = block.trim_end();
-        let wanted = ["[wallet]", "[access_token]", "[[access_token.trusted]]"];
+        let wanted = [
+            "[listen.tls]",
+            "[wallet]",
+            "[access_token]",
+            "[[access_token.trusted]]",
+        ];
         if wanted.iter().any(|header| block.starts_with(header)) {
             // Their being there says that something is wanted.
             continue;

@@ -41,4 +41,6 @@ mod strangers;
 mod sweeps;
 mod telemetry;
 mod timed;
+mod tls;
+mod upstream_tls;
 mod websocket;

@@ -239,7 +239,7 @@ fn each_bad_value_says_what_and_how() {
         ),
         (
             "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nca_file = \"x\"",
-            "11: upstreams[1].ca_file: TLS to an upstream: not available in this version",
+            "11: upstreams[1].ca_file: the upstream is not spoken to over TLS; write https://",
         ),
         (
             "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nmax_connections = 0",
@@ -248,10 +248,6 @@ fn each_bad_value_says_what_and_how() {
         (
             "[listen]\ntelemetry = \"0.0.0.0:8080\"",
             "9: listen.telemetry: listens where listen.proxy does; give",
-        ),
-        (
-            "[listen.tls]",
-            "8: listen.tls: TLS: not available in this version",
         ),
         (
             "[wallet]\ndomains = [\"app.example.com\"]",

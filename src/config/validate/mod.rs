@@ -7,6 +7,7 @@ mod edge;
 mod keys;
 mod routes;
 mod store;
+mod tls;
 mod tokens;
 mod trusted;
 mod upstreams;
@@ -39,8 +40,8 @@ pub(super) fn validate(
     watch: &mut Watch,
     findings: &mut Findings,
 ) -> Config {
-    let listen = listen(&raw.listen, &raw.limits, findings);
-    let upstreams = upstreams::upstreams(&raw.upstreams, &listen, findings);
+    let listen = listen(&raw.listen, &raw.limits, watch, findings);
+    let upstreams = upstreams::upstreams(&raw.upstreams, &listen, watch, findings);
     let matching = edge::matching(&raw.routing);
     let routes = routes::routes(raw, matching, findings);
     let identity_prefix = edge::identity_prefix(&raw.identity, findings);
@@ -106,7 +107,12 @@ fn default_workers() -> usize {
     available_parallelism().map_or(1, |cpus| cpus.get().min(MOST_DEFAULT_WORKERS))
 }
 
-fn listen(listen: &Listen, limits: &Limits, findings: &mut Findings) -> listener::Config {
+fn listen(
+    listen: &Listen,
+    limits: &Limits,
+    watch: &mut Watch,
+    findings: &mut Findings,
+) -> listener::Config {
     let (proxy, telemetry) = (listen.proxy.0, listen.telemetry.0);
     if collide(proxy, telemetry) {
         let suggestion = "give it another port";
@@ -125,6 +131,10 @@ fn listen(listen: &Listen, limits: &Limits, findings: &mut Findings) -> listener
     listener::Config {
         proxy,
         telemetry,
+        tls: listen
+            .tls
+            .as_ref()
+            .and_then(|section| tls::listener(section, watch, findings)),
         request_head: usize::try_from(limits.request_head.0).unwrap_or(usize::MAX),
         head_timeout: positive("limits.head_timeout", limits.head_timeout, findings),
         idle_timeout: positive("limits.idle_timeout", limits.idle_timeout, findings),

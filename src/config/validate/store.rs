@@ -1,7 +1,7 @@
 //! Where what outlives the process is kept.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -10,8 +10,9 @@ use super::super::problems::{Findings, quoted};
 use super::super::raw::{Store, StoreKind};
 use super::super::reload::Watch;
 use super::super::secret;
+use super::tls;
 use super::upstreams::{host_name, split_port};
-use crate::fetch::Authorities;
+use crate::platform::Authorities;
 use crate::store::{Address, Config, RedisConfig, Topology};
 
 /// Where servers listen if nothing else is said.
@@ -147,18 +148,12 @@ fn authorities(
         let suggestion = "write rediss:// in urls, or leave it out";
         findings.problem_with(KEY, "the servers are not spoken to over TLS", suggestion);
     }
-    match watch.file(Path::new(path)) {
-        Ok(text) if Authorities::from_pem(&text).is_some() => Some(text.to_vec().into()),
-        Ok(_) => {
-            findings.problem(KEY, format!("{path} holds no certificates in PEM"));
-            None
-        }
-        Err(error) => {
-            let message = format!("{path} cannot be read: {error}");
-            findings.problem_with(KEY, message, "name a file that this user can read");
-            None
-        }
+    let text = tls::file(KEY, Some(path), watch, findings)?;
+    if Authorities::from_pem(&text).is_none() {
+        findings.problem(KEY, format!("{path} holds no certificates in PEM"));
+        return None;
     }
+    Some(text.to_vec().into())
 }
 
 /// Whether TLS is meant, and the server.

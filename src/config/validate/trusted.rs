@@ -7,9 +7,11 @@ use super::super::problems::{Findings, quoted};
 use super::super::raw::{Raw, Trusted, VerifyingAlgorithm};
 use super::super::reload::Watch;
 use super::super::secret;
+use super::tls;
 use crate::authn::issuers::{Config, Publication, Source};
 use crate::authn::jwt::verifying::{KeySet, VerifyingKey};
-use crate::fetch::{Authorities, Location};
+use crate::fetch::Location;
+use crate::platform::Authorities;
 use crate::rules::jwt::Algorithm;
 
 /// One of the three ways to name an issuer's keys.
@@ -86,7 +88,7 @@ fn keys(trusted: &Trusted, at: &str, watch: &mut Watch, findings: &mut Findings)
         }
         (None, Some(path), None) => {
             let key = format!("{at}.jwks_file");
-            let text = read(path, &key, watch, findings)?;
+            let text = tls::file(&key, Some(path), watch, findings)?;
             match KeySet::from_jwks(&text, &algorithms) {
                 Ok((keys, ignored)) if keys.is_empty() => {
                     let why = ignored.first().map(|reason| format!(": {reason}"));
@@ -176,30 +178,8 @@ fn authorities(
     watch: &mut Watch,
     findings: &mut Findings,
 ) -> Option<Authorities> {
-    let Some(path) = &trusted.ca_file else {
-        return Some(Authorities::OfMachine);
-    };
-    let key = format!("{at}.ca_file");
-    let text = read(path, &key, watch, findings)?;
-    let authorities = Authorities::from_pem(&text);
-    if authorities.is_none() {
-        findings.problem(&key, format!("{path} holds no certificates in PEM"));
-    }
-    authorities
-}
-
-fn read(
-    path: &str,
-    key: &str,
-    watch: &mut Watch,
-    findings: &mut Findings,
-) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-    match watch.file(Path::new(path)) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            let message = format!("{path} cannot be read: {error}");
-            findings.problem_with(key, message, "name a file that this user can read");
-            None
-        }
+    match &trusted.ca_file {
+        None => Some(Authorities::OfMachine),
+        Some(path) => tls::authorities(&format!("{at}.ca_file"), path, watch, findings),
     }
 }

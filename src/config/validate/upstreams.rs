@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use rustls::pki_types::ServerName;
+
 use super::super::problems::{Findings, quoted};
 use super::super::raw::Upstream;
-use super::{bounded, positive};
+use super::super::reload::Watch;
+use super::{bounded, positive, tls};
 use crate::listener;
-use crate::upstream::{Address, Config};
+use crate::platform::Authorities;
+use crate::upstream::{Address, Config, Tls};
 
 /// The longest path that a unix socket address holds, its terminator left out.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -17,6 +21,7 @@ const LONGEST_SOCKET_PATH: usize = 107;
 pub(super) fn upstreams(
     raw: &[Upstream],
     listen: &listener::Config,
+    watch: &mut Watch,
     findings: &mut Findings,
 ) -> Vec<Config> {
     if raw.is_empty() {
@@ -37,13 +42,16 @@ pub(super) fn upstreams(
                 findings.problem_with(&key("name"), message, "give each its own name");
             }
         }
-        let address = upstream
+        let place = upstream
             .url
             .as_deref()
-            .and_then(|url| address(&key("url"), url, listen, findings));
+            .and_then(|url| place(&key("url"), url, listen, findings));
+        let tls = tls(upstream, place.as_ref(), &key, watch, findings);
+        let address = place.map(|place| place.address);
         built.push(Config {
             name: upstream.name.as_deref().unwrap_or_default().into(),
             address: address.unwrap_or_else(|| Address::Unix(PathBuf::new())),
+            tls,
             connect_timeout: positive(&key("connect_timeout"), upstream.connect_timeout, findings),
             response_timeout: positive(
                 &key("response_timeout"),
@@ -76,24 +84,32 @@ pub(super) fn name_is_good(key: &str, name: &str, findings: &mut Findings) -> bo
     false
 }
 
-fn address(
+/// What a URL says.
+struct Place {
+    address: Address,
+    over_tls: bool,
+}
+
+fn place(
     key: &str,
     url: &str,
     listen: &listener::Config,
     findings: &mut Findings,
-) -> Option<Address> {
+) -> Option<Place> {
     match parse(url) {
-        Ok(address) => {
+        Ok(place) => {
             let own = [
                 ("listen.proxy", listen.proxy),
                 ("listen.telemetry", listen.telemetry),
             ];
-            let reached = own.iter().find(|(_, socket)| reaches(&address, *socket));
+            let reached = own
+                .iter()
+                .find(|(_, socket)| reaches(&place.address, *socket));
             if let Some((listener, socket)) = reached {
                 let message = format!("{socket} is gatelet itself ({listener}), a loop");
                 findings.problem_with(key, message, "name the API's own port");
             }
-            Some(address)
+            Some(place)
         }
         Err(Bad { message, way_out }) => {
             // A URL with a user may hold a password as well.
@@ -108,13 +124,86 @@ fn address(
     }
 }
 
+/// How an upstream at `place` is spoken to over TLS; none where its URL says `http`.
+fn tls(
+    upstream: &Upstream,
+    place: Option<&Place>,
+    key: &impl Fn(&str) -> String,
+    watch: &mut Watch,
+    findings: &mut Findings,
+) -> Option<Tls> {
+    let place = place?;
+    if !place.over_tls {
+        let said = [
+            ("ca_file", &upstream.ca_file),
+            ("server_name", &upstream.server_name),
+            ("client_certificate", &upstream.client_certificate),
+            ("client_key", &upstream.client_key),
+        ];
+        for (name, _) in said.iter().filter(|(_, value)| value.is_some()) {
+            let message = "the upstream is not spoken to over TLS";
+            let suggestion = "write https:// in url, or leave it out";
+            findings.problem_with(&key(name), message, suggestion);
+        }
+        return None;
+    }
+    let authorities = match &upstream.ca_file {
+        None => Some(Authorities::OfMachine),
+        Some(path) => tls::authorities(&key("ca_file"), path, watch, findings),
+    };
+    let identity = match (&upstream.client_certificate, &upstream.client_key) {
+        (None, None) => Some(None),
+        (Some(certificate), Some(private_key)) => {
+            let certificate = (&*key("client_certificate"), Some(certificate.as_str()));
+            let private_key = (&*key("client_key"), Some(private_key.as_str()));
+            tls::identity(certificate, private_key, watch, findings).map(Some)
+        }
+        (certificate, _) => {
+            let (said, missing) = if certificate.is_some() {
+                ("client_certificate", "client_key")
+            } else {
+                ("client_key", "client_certificate")
+            };
+            let message = format!("{missing} is missing");
+            findings.missing(&key(said), message, "a certificate and its key go together");
+            None
+        }
+    };
+    let name = match (&upstream.server_name, &place.address) {
+        (Some(name), _) => (key("server_name"), name.as_str()),
+        (None, Address::Tcp { host, .. }) => (key("url"), &**host),
+        (None, Address::Unix(_)) => return None,
+    };
+    let Ok(server_name) = ServerName::try_from(name.1.to_owned()) else {
+        let message = format!("{} is not a name that a certificate is for", quoted(name.1));
+        findings.problem_with(&name.0, message, "write server_name = \"api.internal\"");
+        return None;
+    };
+    let authorities = authorities?;
+    if authorities.roots().is_empty() {
+        let message = "this machine trusts no certificate authority";
+        let suggestion = "install ca-certificates, or name a ca_file";
+        findings.problem_with(&key("url"), message, suggestion);
+        return None;
+    }
+    match Tls::new(server_name, authorities, identity?, b"http/1.1") {
+        Ok(tls) => Some(tls),
+        Err(error) => {
+            let message = format!("TLS cannot be set up: {error}");
+            findings.problem(&key("url"), message);
+            None
+        }
+    }
+}
+
 struct Bad {
     message: &'static str,
     way_out: &'static str,
 }
 
-fn parse(url: &str) -> Result<Address, Bad> {
-    const FORMS: &str = "write \"http://127.0.0.1:3000\" or \"unix:/run/api.sock\"";
+fn parse(url: &str) -> Result<Place, Bad> {
+    const FORMS: &str =
+        "write \"http://127.0.0.1:3000\", \"https://api.internal\" or \"unix:/run/api.sock\"";
     let bad = |message| Bad {
         message,
         way_out: FORMS,
@@ -126,17 +215,20 @@ fn parse(url: &str) -> Result<Address, Bad> {
             _ if path.len() > LONGEST_SOCKET_PATH => {
                 Err(bad("the path of the socket is longer than 107 bytes"))
             }
-            _ => Ok(Address::Unix(PathBuf::from(path))),
+            _ => Ok(Place {
+                address: Address::Unix(PathBuf::from(path)),
+                over_tls: false,
+            }),
         };
     }
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(bad("not a URL"));
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" => {}
-        "https" => return Err(bad("https upstreams are not available in this version")),
+    let (over_tls, usual) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (false, 80),
+        "https" => (true, 443),
         _ => return Err(bad("not a URL of an HTTP API")),
-    }
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, below) = rest.split_at(end);
     if authority.contains('@') {
@@ -148,9 +240,12 @@ fn parse(url: &str) -> Result<Address, Bad> {
             way_out: "leave the path out",
         });
     }
-    let (host, port) = split_port(authority, 80).ok_or_else(|| bad("the port is not one"))?;
+    let (host, port) = split_port(authority, usual).ok_or_else(|| bad("the port is not one"))?;
     let host = host_name(host).ok_or_else(|| bad("the host is not one"))?;
-    Ok(Address::Tcp { host, port })
+    Ok(Place {
+        address: Address::Tcp { host, port },
+        over_tls,
+    })
 }
 
 /// The host and its port, the `usual` one where none is written.

@@ -170,6 +170,8 @@ label! {
         HeadTimeout = "head_timeout",
         /// What it sent is not HTTP.
         Protocol = "protocol",
+        /// TLS was not agreed upon, or not in time.
+        Tls = "tls",
         /// The socket failed.
         Io = "io",
         /// As many as allowed were open already.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::tls::{self, Agreed, TlsCaller};
 use super::wait::BOUND;
 use super::wire::{Framing, Head, Headers, Socket, Wire, is_close, latin1, malformed};
 
@@ -56,6 +57,27 @@ impl Client {
         Ok(Self {
             wire: Wire::new(Socket::Tcp(socket))?,
         })
+    }
+
+    /// Connects and agrees on TLS.
+    pub(crate) fn over_tls(address: SocketAddr, caller: &TlsCaller) -> Self {
+        Self::try_over_tls(address, caller).unwrap()
+    }
+
+    /// The same, where the other side may not agree.
+    pub(crate) fn try_over_tls(address: SocketAddr, caller: &TlsCaller) -> io::Result<Self> {
+        let stream = caller.connect(address)?;
+        Ok(Self {
+            wire: Wire::new(Socket::Tls(Box::new(stream)))?,
+        })
+    }
+
+    /// What TLS agreed upon.
+    pub(crate) fn agreed(&self) -> Agreed {
+        match &self.wire.socket {
+            Socket::Tls(stream) => tls::agreed(&stream.conn),
+            Socket::Tcp(_) | Socket::Unix(_) => panic!("there is no TLS here"),
+        }
     }
 
     /// Waits for bytes no longer than this.

@@ -9,8 +9,11 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
 
+use super::tls::TlsCaller;
 use super::wait::BOUND;
 
 /// The body of requests sent here.
@@ -41,6 +44,27 @@ impl H2 {
         let sender = runtime.block_on(async {
             let socket = tokio::net::TcpStream::connect(address).await.unwrap();
             let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            sender
+        });
+        Self { runtime, sender }
+    }
+
+    /// Connects over TLS, on which HTTP/2 is agreed upon.
+    pub(crate) fn over_tls(address: SocketAddr, caller: &TlsCaller) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let sender = runtime.block_on(async {
+            let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+            let name = ServerName::try_from("api.test").unwrap();
+            let connector = TlsConnector::from(caller.config());
+            let stream = connector.connect(name, socket).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
                 .unwrap();
             tokio::spawn(connection);

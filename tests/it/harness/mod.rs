@@ -27,7 +27,7 @@ pub(crate) use random::Random;
 pub(crate) use redis::{AT_ONCE, Cluster, Flavour, Sentinel, Server};
 pub(crate) use rounds::rounds;
 pub(crate) use timed::{BEGAN, Serve, Timed};
-pub(crate) use tls::{Authority, pem};
+pub(crate) use tls::{Authority, Identity, Terminator, TlsCaller, pem};
 pub(crate) use upstream::{Exchange, Received, Upstream};
 pub(crate) use wait::{BOUND, eventually, within};
 pub(crate) use wallet::Wallet;

@@ -233,6 +233,14 @@ impl Upstream {
         }
     }
 
+    /// Where it listens, if not on a unix socket.
+    pub(crate) fn socket_address(&self) -> SocketAddr {
+        match &self.address {
+            Address::Tcp(address) => *address,
+            Address::Unix(path) => panic!("it listens at {}", path.display()),
+        }
+    }
+
     /// Every request so far, in the order of their heads.
     pub(crate) fn received(&self) -> Vec<Received> {
         let received = self.shared.received.lock().unwrap();

@@ -43,12 +43,22 @@ impl World {
 
     /// The same before an address.
     pub(crate) fn start_at(url: &str, toml: &str) -> Self {
+        Self::start_before(url, toml, &[])
+    }
+
+    /// The same with these files in the world's folder, which is the working directory.
+    pub(crate) fn start_with(upstream: &Upstream, toml: &str, files: &[(&str, String)]) -> Self {
+        Self::start_before(&upstream.url(), toml, files)
+    }
+
+    /// The same before an address.
+    pub(crate) fn start_before(url: &str, toml: &str, files: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            folder.path().join("config.toml"),
-            configuration(folder.path(), url, toml),
-        )
-        .unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let text = configuration(folder.path(), url, toml);
+        fs::write(folder.path().join("config.toml"), text).unwrap();
         let (process, proxy, telemetry) = run(folder.path());
         Self {
             process,
