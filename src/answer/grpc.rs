@@ -22,6 +22,11 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 /// Writes a trailers-only answer.
 pub(super) fn write(status: StatusCode, detail: &str, headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    write_status(status, detail, headers);
+}
+
+/// Writes what the call came to, as it stands in trailers.
+pub(super) fn write_status(status: StatusCode, detail: &str, headers: &mut HeaderMap) {
     headers.insert(GRPC_STATUS, HeaderValue::from_static(code(status)));
     if let Ok(message) = HeaderValue::try_from(percent_encoded(detail)) {
         headers.insert(GRPC_MESSAGE, message);

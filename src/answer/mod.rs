@@ -57,6 +57,13 @@ pub fn refusal(refusal: &Refusal, context: &Context<'_>) -> Response<Bytes> {
     response(status, headers, body)
 }
 
+/// What ends a gRPC answer that had already begun: its trailers, which say why.
+pub fn grpc_end(refusal: &Refusal) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    grpc::write_status(status(refusal), &problem::detail(refusal), &mut trailers);
+    trailers
+}
+
 /// The HTTP status of a refusal. A gRPC caller is told it as a `grpc-status` inside a 200.
 pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {

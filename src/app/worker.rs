@@ -15,7 +15,7 @@ use crate::listener::{self, Desk, Stages, Worker};
 use crate::platform::{Alive, Platform};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::{self, pool::Pool};
+use crate::upstream::{self, Pool};
 
 use super::StartError;
 use super::services::{Connections, Guard};
@@ -255,7 +255,7 @@ async fn live(
 struct Pools {
     workers: usize,
     platform: Platform,
-    open: Vec<Arc<Pool>>,
+    open: Vec<Pool>,
 }
 
 impl Pools {
@@ -265,12 +265,12 @@ impl Pools {
             .iter()
             .map(|config| {
                 let same = self.open.iter().find(|pool| pool.config() == config);
-                same.map_or_else(|| self.start(config), Arc::clone)
+                same.map_or_else(|| self.start(config), Pool::clone)
             })
             .collect();
     }
 
-    fn start(&self, config: &upstream::Config) -> Arc<Pool> {
+    fn start(&self, config: &upstream::Config) -> Pool {
         let share = config.max_connections.div_ceil(self.workers);
         Pool::start(config.clone(), share, Arc::clone(&self.platform.clock))
     }

@@ -124,7 +124,7 @@ pub(super) struct Upstream {
     /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path`.
     #[schemars(example = &"http://127.0.0.1:3000")]
     pub(super) url: Option<String>,
-    /// What it speaks.
+    /// What it speaks. `http2` without TLS is spoken with prior knowledge; gRPC needs it.
     pub(super) protocol: Protocol,
     /// Of an `https` upstream: a file with the certificates of those who vouch for it, in PEM;
     /// absent: whom the machine trusts.
@@ -174,6 +174,7 @@ impl Default for Upstream {
 #[schemars(extend("title" = "protocol"))]
 pub(super) enum Protocol {
     Http1,
+    Http2,
 }
 
 /// `[routing]`

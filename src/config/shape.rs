@@ -17,9 +17,6 @@ pub(super) fn check(values: &mut Dict, schema: &Json, findings: &mut Findings) {
 /// Keys of gatelet's that this version does not have, without list places, and what they are about.
 const LATER_KEYS: [(&str, &str); 1] = [("listen.admin", "the admin listener")];
 
-/// Words that name what this version does not have, by the `title` of their schema.
-const LATER_WORDS: [(&str, &str); 1] = [("protocol", "http2")];
-
 /// What to say about a key that `schema` does not know below `parent`, and the way out.
 pub(super) fn unknown_key(schema: &Json, parent: &str, name: &str) -> (String, Option<String>) {
     let path = without_places(&below(parent, name));
@@ -213,11 +210,6 @@ impl Walk<'_> {
     ) {
         let title = schema.get("title").and_then(Json::as_str);
         let title = title.unwrap_or("value");
-        if LATER_WORDS.contains(&(title, text)) {
-            let message = format!("{title} {text:?} is not available in this version");
-            let suggestion = format!("known here: {}", one_of(words.iter().copied()));
-            return self.findings.problem_with(key, message, suggestion);
-        }
         let listed = branches.iter().filter_map(|branch| branch.get("items"));
         let in_a_list = listed
             .filter_map(self::words)

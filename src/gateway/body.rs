@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::answer;
+use crate::rules::decision::{Fault, Refusal};
 use crate::upstream::body::{Ending, Inbound};
 use crate::upstream::response::Broken;
 
@@ -28,7 +30,11 @@ enum Kind {
         waited: bool,
         /// What ends the stream with its credential; made when it first has to wait.
         ending: Option<Ending>,
+        /// It is told in trailers when it is cut off.
+        grpc: bool,
     },
+    /// One that was cut off, and has said so.
+    Over,
 }
 
 /// Why an answer was cut off.
@@ -37,14 +43,14 @@ pub enum Cut {
     /// The upstream broke off.
     Upstream(Broken),
     /// The caller's credential expired or was revoked.
-    Ended,
+    Ended(Refusal),
 }
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Upstream(_) => "the upstream broke off its answer",
-            Self::Ended => "the caller's credential ended",
+            Self::Ended(_) => "the caller's credential ended",
         })
     }
 }
@@ -53,7 +59,7 @@ impl std::error::Error for Cut {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Upstream(error) => Some(error),
-            Self::Ended => None,
+            Self::Ended(_) => None,
         }
     }
 }
@@ -67,8 +73,8 @@ impl AnswerBody {
         }
     }
 
-    /// The upstream's, cut off when the exchange's credential is refused.
-    pub(super) fn relayed(mut inbound: Inbound, mut exchange: Box<Exchange>) -> Self {
+    /// The upstream's, cut off when the exchange's credential is refused. A `grpc` caller is told why.
+    pub(super) fn relayed(mut inbound: Inbound, mut exchange: Box<Exchange>, grpc: bool) -> Self {
         if inbound.is_end_stream() {
             inbound.settle(exchange.finish());
         }
@@ -77,9 +83,24 @@ impl AnswerBody {
                 inbound,
                 waited: false,
                 ending: None,
+                grpc,
             },
             exchange,
         }
+    }
+
+    /// Ends an answer before its end.
+    fn cut(&mut self, cut: Cut) -> Result<Frame<Bytes>, Cut> {
+        self.exchange.finish();
+        if !matches!(self.kind, Kind::Relayed { grpc: true, .. }) {
+            return Err(cut);
+        }
+        let refusal = match cut {
+            Cut::Ended(refusal) => refusal,
+            Cut::Upstream(_) => Fault::UpstreamUnreachable.into(),
+        };
+        self.kind = Kind::Over;
+        Ok(Frame::trailers(answer::grpc_end(&refusal)))
     }
 }
 
@@ -93,6 +114,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
         let (inbound, waited, ending) = match &mut this.kind {
+            Kind::Over => return Poll::Ready(None),
             Kind::Own(bytes) => {
                 let bytes = std::mem::take(bytes);
                 if bytes.is_empty() {
@@ -107,18 +129,18 @@ impl Body for AnswerBody {
                 inbound,
                 waited,
                 ending,
+                ..
             } => (inbound, waited, ending),
         };
         // An ordinary answer that began in time may end, although an access token expires meanwhile:
         // what goes on and on is cut, and everything that was revoked.
         let is_sized = inbound.size_hint().exact().is_some();
         if let Some(ended) = ending
-            && ended.as_mut().poll(cx).is_ready()
+            && let Poll::Ready(refusal) = ended.as_mut().poll(cx)
         {
             *ending = None;
             if !(is_sized && this.exchange.has_expired()) {
-                this.exchange.finish();
-                return Poll::Ready(Some(Err(Cut::Ended)));
+                return Poll::Ready(Some(this.cut(Cut::Ended(refusal))));
             }
         }
         match Pin::new(&mut *inbound).poll_frame(cx) {
@@ -126,15 +148,13 @@ impl Body for AnswerBody {
                 if !std::mem::replace(waited, true)
                     && let Some(mut ended) = this.exchange.ending()
                 {
-                    let is_over = ended.as_mut().poll(cx).is_ready();
-                    if is_over && is_sized && this.exchange.has_expired() {
-                        return Poll::Pending;
+                    match ended.as_mut().poll(cx) {
+                        Poll::Pending => *ending = Some(ended),
+                        Poll::Ready(_) if is_sized && this.exchange.has_expired() => {}
+                        Poll::Ready(refusal) => {
+                            return Poll::Ready(Some(this.cut(Cut::Ended(refusal))));
+                        }
                     }
-                    if is_over {
-                        this.exchange.finish();
-                        return Poll::Ready(Some(Err(Cut::Ended)));
-                    }
-                    *ending = Some(ended);
                 }
                 Poll::Pending
             }
@@ -147,10 +167,7 @@ impl Body for AnswerBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                this.exchange.finish();
-                Poll::Ready(Some(Err(Cut::Upstream(error))))
-            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(this.cut(Cut::Upstream(error)))),
             Poll::Ready(None) => {
                 inbound.settle(this.exchange.finish());
                 Poll::Ready(None)
@@ -161,6 +178,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Own(bytes) => bytes.is_empty(),
+            Kind::Over => true,
             Kind::Relayed { inbound, .. } => inbound.is_end_stream(),
         }
     }
@@ -168,6 +186,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Over => SizeHint::with_exact(0),
             Kind::Relayed { inbound, .. } => inbound.size_hint(),
         }
     }

@@ -7,7 +7,7 @@ use http::request;
 use http::uri::Authority;
 use ipnet::IpNet;
 
-use crate::upstream::request::Head;
+use crate::upstream::head::Head;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

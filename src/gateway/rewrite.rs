@@ -8,7 +8,7 @@ use crate::authn::proven::Proven;
 use crate::rules::credential::Kind;
 use crate::rules::form::{Line, Lines};
 use crate::rules::headers::{self, Scrub};
-use crate::upstream::request::Head;
+use crate::upstream::head::Head;
 use crate::upstream::tunnel::Upgrade;
 
 use super::admission::Entrant;
@@ -39,8 +39,9 @@ impl Rewrite<'_> {
             None => &parts.method,
         };
         // The target that an origin server expects (RFC 9112 §3.2.1).
-        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let mut head = Head::new(method, target);
+        let root = PathAndQuery::from_static("/");
+        let target = parts.uri.path_and_query().unwrap_or(&root);
+        let mut head = self.route.pool.head(method, target);
         let told = self.pass(&mut head, &parts.headers, entrant);
         if self.lines.has(Line::Cookie) && !self.bare {
             // HTTP/2 splits a Cookie into crumbs; HTTP/1.1 has one line (RFC 9113 §8.2.3).

@@ -28,7 +28,8 @@ use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::tokens::OwnRoute;
 use crate::upstream::body::{CutShort, Ending, Inbound, Outbound};
 use crate::upstream::forward::{Failure, forward};
-use crate::upstream::tunnel::Upgrade;
+use crate::upstream::head::Head;
+use crate::upstream::tunnel::{self, Upgrade};
 
 use super::admission::{Entrant, Gate, Needs};
 use super::body::AnswerBody;
@@ -133,7 +134,7 @@ impl Core {
             upgrade,
         };
         let mut response = match walk.proceed(parts, body).await {
-            Ok(response) => walk.relay(response),
+            Ok(response) => walk.relay(response, grpc),
             Err(refusal) => {
                 let context = answer::Context {
                     realm: &snapshot.realm,
@@ -217,6 +218,13 @@ impl<'a> Walk<'a> {
             lines: self.lines,
         };
         let mut head = rewrite.head(&parts, &entrant);
+        let accept = match (self.upgrade, &head) {
+            (Some(Upgrade::Http1), Head::Http2(_)) => Some(
+                tunnel::accept_value(&parts.headers)
+                    .ok_or(Reject::RequestMalformed("the WebSocket's key is not one"))?,
+            ),
+            _ => None,
+        };
         let request = match (&meter, self.upgrade) {
             (_, Some(upgrade)) => {
                 upgrade
@@ -252,27 +260,40 @@ impl<'a> Walk<'a> {
         route.upstream.shard(self.core.worker).duration(waited);
         let response = answer.map_err(|failure| refusal_of(&failure, route))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (head, body) = response.into_parts();
-            let (Some(upgrade), Some(callers_end), Some(upstreams_end)) =
-                (self.upgrade, callers_end, body.into_tunnel())
-            else {
-                tracing::warn!(upstream = %route.pool.config().name, "answered with an upgrade that was not asked for");
-                return Err(Fault::UpstreamProtocol.into());
-            };
-            let tunnel = Tunnel {
-                upgrade,
-                callers_end,
-                upstreams_end,
-                hold,
-                ending: self.exchange.ending(),
-            };
-            return Ok(Answer::Own(self.open_tunnel(tunnel, head.headers)));
+            return self.upgraded(response, callers_end, hold, accept, route);
         }
         if self.upgrade == Some(Upgrade::Http2) && response.status().is_success() {
             // To a CONNECT any 2xx says that the tunnel is open, and there is none.
             return Err(Fault::UpstreamProtocol.into());
         }
         Ok(Answer::Upstream(response))
+    }
+
+    /// Opens the tunnel that the upstream agreed to.
+    fn upgraded(
+        &self,
+        response: Response<Inbound>,
+        callers_end: Option<OnUpgrade>,
+        hold: Option<Hold>,
+        accept: Option<HeaderValue>,
+        route: &Route,
+    ) -> Result<Answer, Refusal> {
+        let (head, body) = response.into_parts();
+        let (Some(upgrade), Some(callers_end), Some(upstreams_end)) =
+            (self.upgrade, callers_end, body.into_tunnel())
+        else {
+            tracing::warn!(upstream = %route.pool.config().name, "answered with an upgrade that was not asked for");
+            return Err(Fault::UpstreamProtocol.into());
+        };
+        let tunnel = Tunnel {
+            upgrade,
+            callers_end,
+            upstreams_end,
+            hold,
+            ending: self.exchange.ending(),
+            accept,
+        };
+        Ok(Answer::Own(self.open_tunnel(tunnel, head.headers)))
     }
 
     /// Counts a no that was decided before a byte went upstream.
@@ -422,7 +443,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Step 10: the answer as the caller gets it.
-    fn relay(mut self, answer: Answer) -> Response<AnswerBody> {
+    fn relay(mut self, answer: Answer, grpc: bool) -> Response<AnswerBody> {
         match answer {
             Answer::Own(mut response) => {
                 write_expiry(self.exchange.proven(), response.headers_mut());
@@ -433,7 +454,7 @@ impl<'a> Walk<'a> {
                 *response.version_mut() = Version::HTTP_11;
                 write_expiry(self.exchange.proven(), response.headers_mut());
                 self.exchange.answered(response.status());
-                response.map(|inbound| AnswerBody::relayed(inbound, self.exchange))
+                response.map(|inbound| AnswerBody::relayed(inbound, self.exchange, grpc))
             }
         }
     }

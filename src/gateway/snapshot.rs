@@ -12,7 +12,7 @@ use crate::rules::headers::HeaderRules;
 use crate::rules::route::{RouteTable, Tie};
 use crate::telemetry::metrics::{Metrics, OWN_ROUTES, RouteSeries, UpstreamSeries};
 use crate::tokens::Tokens;
-use crate::upstream::pool::Pool;
+use crate::upstream::Pool;
 
 use super::{Config, Cors, RouteConfig};
 
@@ -45,7 +45,7 @@ pub(super) struct Route {
     pub(super) config: RouteConfig,
     pub(super) name: Arc<str>,
     pub(super) series: Arc<RouteSeries>,
-    pub(super) pool: Arc<Pool>,
+    pub(super) pool: Pool,
     pub(super) upstream: Arc<UpstreamSeries>,
     pub(super) response_timeout: Duration,
 }
@@ -100,7 +100,7 @@ impl Snapshot {
     pub fn build(
         config: &Config,
         authenticators: &Arc<Authenticators>,
-        pools: &[Arc<Pool>],
+        pools: &[Pool],
         metrics: &Metrics,
     ) -> Result<Self, Unservable> {
         let routes = config.routes.iter();
@@ -123,7 +123,7 @@ impl Snapshot {
                 response_timeout: route
                     .response_timeout
                     .unwrap_or(pool.config().response_timeout),
-                pool: Arc::clone(pool),
+                pool: pool.clone(),
             })
         });
         Ok(Self {

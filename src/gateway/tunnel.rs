@@ -22,6 +22,8 @@ pub(super) struct Tunnel {
     /// The caller's connection, for the count and the drain.
     pub(super) hold: Option<Hold>,
     pub(super) ending: Option<Ending>,
+    /// What answers the caller's key, where the upstream was not told it.
+    pub(super) accept: Option<HeaderValue>,
 }
 
 impl Walk<'_> {
@@ -33,6 +35,7 @@ impl Walk<'_> {
             upstreams_end,
             hold,
             ending,
+            accept,
         } = tunnel;
         tokio::spawn(async move {
             let passing = tunnel::relay(callers_end, upstreams_end);
@@ -54,7 +57,7 @@ impl Walk<'_> {
         });
         self.snapshot.headers.scrub_response(&mut headers);
         let mut status = StatusCode::SWITCHING_PROTOCOLS;
-        upgrade.accept(&mut status, &mut headers);
+        upgrade.accept(accept, &mut status, &mut headers);
         let mut answer = Response::new(Bytes::new());
         *answer.status_mut() = status;
         *answer.headers_mut() = headers;

@@ -18,6 +18,7 @@ use crate::platform::Monotonic;
 use crate::rules::decision::Refusal;
 use crate::rules::headers::{self, HeaderRules};
 use crate::upstream::connection::Answer;
+use crate::upstream::http2;
 use crate::upstream::pool::Lease;
 use crate::upstream::response::{Broken, Framing, Piece};
 use crate::upstream::tunnel::UpstreamEnd;
@@ -228,8 +229,18 @@ impl Body for Outbound {
     }
 }
 
-/// An answer's body on its way back, and the connection that it comes on.
-pub struct Inbound {
+/// An answer's body on its way back.
+pub enum Inbound {
+    /// Over HTTP/1.1.
+    Http1(Http1Answer),
+    /// Over HTTP/2.
+    Http2(http2::Answer),
+    /// There is none: the connection was upgraded.
+    Tunnel(UpstreamEnd),
+}
+
+/// An answer's body over HTTP/1.1, and the connection that it comes on.
+pub struct Http1Answer {
     framing: Framing,
     /// What was read and is not yet passed on.
     read: Bytes,
@@ -270,10 +281,10 @@ impl Pace {
 }
 
 impl Inbound {
-    /// An answer that came on `lease`.
-    pub(super) fn of(answer: Answer, lease: Lease) -> Response<Self> {
+    /// An answer over HTTP/1.1 that came on `lease`.
+    pub(super) fn http1(answer: Answer, lease: Lease) -> Response<Self> {
         lease.reader().holds();
-        let body = Self {
+        let body = Http1Answer {
             framing: answer.framing,
             read: answer.read,
             room: BytesMut::new(),
@@ -282,13 +293,66 @@ impl Inbound {
             rests: answer.rests,
             lease: Some(lease),
         };
-        answer.response.map(|()| body)
+        answer.response.map(|()| Self::Http1(body))
     }
 
     /// Gives the connection back: the body was read whole, `now`.
     ///
-    /// Without this the connection is closed when the body is dropped.
+    /// Without this a connection that carries one request at a time is closed when the body is
+    /// dropped.
     pub fn settle(&mut self, now: Monotonic) {
+        if let Self::Http1(answer) = self {
+            answer.settle(now);
+        }
+    }
+
+    /// The connection, after the answer upgraded it.
+    pub fn into_tunnel(self) -> Option<UpstreamEnd> {
+        match self {
+            Self::Http1(answer) => answer.into_tunnel(),
+            Self::Http2(_) => None,
+            Self::Tunnel(end) => Some(end),
+        }
+    }
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Http1(answer) => answer.poll_frame(cx),
+            Self::Http2(answer) => Pin::new(answer).poll_frame(cx),
+            Self::Tunnel(_) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(answer) => answer.framing.is_over(),
+            Self::Http2(answer) => answer.is_end_stream(),
+            Self::Tunnel(_) => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(answer) => answer
+                .framing
+                .length()
+                .map_or_else(SizeHint::new, SizeHint::with_exact),
+            Self::Http2(answer) => answer.size_hint(),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Http1Answer {
+    fn settle(&mut self, now: Monotonic) {
         let Some(lease) = self.lease.take() else {
             return;
         };
@@ -299,11 +363,10 @@ impl Inbound {
         }
     }
 
-    /// The connection, after the answer upgraded it.
-    pub fn into_tunnel(mut self) -> Option<UpstreamEnd> {
+    fn into_tunnel(mut self) -> Option<UpstreamEnd> {
         let (socket, place) = self.lease.take()?.into_socket()?;
         let read = std::mem::take(&mut self.read);
-        Some(UpstreamEnd::new(read, socket, place))
+        Some(UpstreamEnd::connection(read, socket, place))
     }
 
     /// Reads more behind what is there; false at the end of the connection.
@@ -352,14 +415,8 @@ impl Inbound {
     }
 }
 
-impl Body for Inbound {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+impl Http1Answer {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let piece = ready!(self.poll_piece(cx));
         if let Some(lease) = &self.lease {
             lease.reader().holds();
@@ -376,15 +433,5 @@ impl Body for Inbound {
                 Some(Err(broken))
             }
         })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.framing.is_over()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.framing
-            .length()
-            .map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }

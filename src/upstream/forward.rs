@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Response;
@@ -13,10 +13,12 @@ use tokio::time::Sleep;
 use crate::platform::{Clock, Monotonic};
 use crate::rules::policy::Admitted;
 use crate::upstream::body::{CutShort, Inbound, Meter};
-use crate::upstream::connection::{Answer, Connection, Unanswered};
+use crate::upstream::connection::Unanswered;
+use crate::upstream::head::Outgoing;
 use crate::upstream::pool::{Pool, Unavailable};
 use crate::upstream::request::Request;
 use crate::upstream::response::Broken;
+use crate::upstream::{self, http2};
 
 /// Why no answer came.
 #[derive(Debug)]
@@ -86,6 +88,29 @@ impl From<Unavailable> for Failure {
 /// connection, so that the upstream sees the caller leave.
 pub async fn forward(
     _: &Admitted,
+    pool: &upstream::Pool,
+    request: Outgoing,
+    now: Monotonic,
+    timeout: Duration,
+    meter: Option<&Meter>,
+) -> Result<Response<Inbound>, Failure> {
+    match (pool, request) {
+        (upstream::Pool::Http1(pool), Outgoing::Http1(request)) => {
+            forward_http1(pool, request, now, timeout, meter).await
+        }
+        // Large, and kept out of the future that every other request carries.
+        (upstream::Pool::Http2(pool), Outgoing::Http2(request)) => {
+            Box::pin(http2::forward(pool, *request, timeout, meter)).await
+        }
+        (upstream::Pool::Http1(_), Outgoing::Http2(_))
+        | (upstream::Pool::Http2(_), Outgoing::Http1(_)) => {
+            let why = "the request is written for another protocol than the upstream's";
+            Err(Failure::Protocol(Broken::Protocol(why)))
+        }
+    }
+}
+
+async fn forward_http1(
     pool: &Arc<Pool>,
     mut request: Request,
     mut now: Monotonic,
@@ -109,8 +134,9 @@ pub async fn forward(
             meter,
         };
         connection.submit(request);
-        let broken = match deadline.bound(connection, now).await? {
-            Ok(answer) => return Ok(Inbound::of(answer, lease)),
+        let answered = deadline.bound(now, |cx| connection.poll_answer(cx));
+        let broken = match answered.await? {
+            Ok(answer) => return Ok(Inbound::http1(answer, lease)),
             Err(Unanswered::Unsent(unsent)) if lease.reused => {
                 request = *unsent;
                 lease = Box::pin(pool.lease_new()).await?;
@@ -125,26 +151,26 @@ pub async fn forward(
 }
 
 /// Bounds the wait for an answer's head.
-struct Deadline<'a> {
-    clock: &'a dyn Clock,
-    timer: Pin<&'a mut Sleep>,
-    timeout: Duration,
-    meter: Option<&'a Meter>,
+pub(super) struct Deadline<'a> {
+    pub(super) clock: &'a dyn Clock,
+    pub(super) timer: Pin<&'a mut Sleep>,
+    pub(super) timeout: Duration,
+    pub(super) meter: Option<&'a Meter>,
 }
 
 impl Deadline<'_> {
     /// Waits for an answer from `now`; its time begins anew while the request's body still arrives.
-    async fn bound(
+    pub(super) async fn bound<T>(
         &mut self,
-        connection: &Connection,
         mut now: Monotonic,
-    ) -> Result<Result<Answer, Unanswered>, Failure> {
+        mut poll_answer: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Failure> {
         let mut arrived = 0;
         loop {
             self.timer
                 .as_mut()
                 .reset(self.clock.timer(now, self.timeout));
-            let answered = poll_fn(|cx| match connection.poll_answer(cx) {
+            let answered = poll_fn(|cx| match poll_answer(cx) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
                 Poll::Pending => self.timer.as_mut().poll(cx).map(|()| None),
             });

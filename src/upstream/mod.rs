@@ -3,6 +3,8 @@
 pub mod body;
 mod connection;
 pub mod forward;
+pub mod head;
+pub mod http2;
 pub mod pool;
 pub mod request;
 pub mod response;
@@ -13,7 +15,15 @@ pub mod tunnel;
 pub use tls::Tls;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use http::Method;
+use http::uri::PathAndQuery;
+
+use crate::platform::Clock;
+
+use head::Head;
 
 /// Where an upstream listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +39,60 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// What an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, which is known beforehand, or agreed upon with TLS.
+    Http2,
+}
+
+impl Protocol {
+    /// What it is called where TLS agrees on it (RFC 7301 §6, RFC 9113 §3.2).
+    pub fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"http/1.1",
+            Self::Http2 => b"h2",
+        }
+    }
+}
+
+/// The connections of one worker to one upstream.
+#[derive(Clone)]
+pub enum Pool {
+    /// Each carries one request at a time.
+    Http1(Arc<pool::Pool>),
+    /// Each carries many.
+    Http2(Arc<http2::Pool>),
+}
+
+impl Pool {
+    /// A pool that opens at most `limit` connections. Must be called on the worker's runtime.
+    pub fn start(config: Config, limit: usize, clock: Arc<dyn Clock>) -> Self {
+        match config.protocol {
+            Protocol::Http1 => Self::Http1(pool::Pool::start(config, limit, clock)),
+            Protocol::Http2 => Self::Http2(http2::Pool::start(config, limit, clock)),
+        }
+    }
+
+    /// What the pool was built from.
+    pub fn config(&self) -> &Config {
+        match self {
+            Self::Http1(pool) => pool.config(),
+            Self::Http2(pool) => pool.config(),
+        }
+    }
+
+    /// The beginning of a request for `target`, path and query as they are.
+    pub fn head(&self, method: &Method, target: &PathAndQuery) -> Head {
+        match self {
+            Self::Http1(_) => Head::Http1(request::Head::new(method, target.as_str())),
+            Self::Http2(pool) => Head::Http2(Box::new(pool.head(method, target))),
+        }
+    }
+}
+
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -36,6 +100,8 @@ pub struct Config {
     pub name: Box<str>,
     /// Where it listens.
     pub address: Address,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// How it is spoken to over TLS, if it is.
     pub tls: Option<Tls>,
     /// The longest a connect may take, and a wait for a free connection.

@@ -288,10 +288,10 @@ mod tests {
 
     use super::*;
     use crate::platform::Platform;
-    use crate::upstream::Address;
     use crate::upstream::body::Inbound;
     use crate::upstream::connection::Answer;
     use crate::upstream::request::Head;
+    use crate::upstream::{Address, Protocol};
 
     /// A pool of one connection, and the other end of that connection.
     async fn connected() -> (Arc<Pool>, Lease, UnixStream) {
@@ -301,6 +301,7 @@ mod tests {
         let config = Config {
             name: "api".into(),
             address: Address::Unix(path),
+            protocol: Protocol::Http1,
             tls: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
@@ -326,7 +327,7 @@ mod tests {
         let answer = answered(&mut lease).await;
         tokio::task::yield_now().await;
         assert!(pool.reserve().is_none());
-        let body = Inbound::of(answer, lease).into_body();
+        let body = Inbound::http1(answer, lease).into_body();
         let tunnel = body.into_tunnel().unwrap();
         tokio::task::yield_now().await;
         assert!(pool.reserve().is_none());
@@ -341,7 +342,7 @@ mod tests {
             .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
             .await
             .unwrap();
-        let mut body = Inbound::of(answered(&mut lease).await, lease).into_body();
+        let mut body = Inbound::http1(answered(&mut lease).await, lease).into_body();
         for _ in 0..20 {
             upstream.write_all(b"small").await.unwrap();
             let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body::Body;
 
 use crate::upstream::body::Outbound;
+use crate::upstream::head::expects_body;
 
 /// Room for an ordinary head.
 const HEAD: usize = 1024;
@@ -73,7 +74,7 @@ impl Head {
         Self {
             bytes,
             without_answer: *method == Method::HEAD,
-            expects_body: matches!(*method, Method::POST | Method::PUT | Method::PATCH),
+            expects_body: expects_body(method),
         }
     }
 
@@ -101,6 +102,15 @@ impl Head {
             self.bytes.extend_from_slice(part.as_ref());
         }
         self.end();
+    }
+
+    /// Asks for a WebSocket (RFC 6455 §4.1), with `key` where the caller has said none.
+    pub(super) fn open_websocket(&mut self, key: Option<&HeaderValue>) {
+        self.line(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+        self.line(&header::UPGRADE, &HeaderValue::from_static("websocket"));
+        if let Some(key) = key {
+            self.line(&header::SEC_WEBSOCKET_KEY, key);
+        }
     }
 
     /// The request without a body; `announced` says that its sender wrote how long it is.
@@ -258,7 +268,6 @@ mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
 
-    use http::header;
     use http_body::Frame;
     use proptest::prelude::*;
 

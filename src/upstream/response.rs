@@ -32,6 +32,8 @@ pub enum Broken {
     Body,
     /// What came was not HTTP.
     Protocol(&'static str),
+    /// A stream of HTTP/2 failed, or the connection that it was on.
+    Stream(hyper::Error),
 }
 
 impl fmt::Display for Broken {
@@ -41,6 +43,7 @@ impl fmt::Display for Broken {
             Self::Closed => "the connection was closed too early",
             Self::Body => "the request's body was cut off",
             Self::Protocol(what) => what,
+            Self::Stream(_) => "the stream failed",
         })
     }
 }
@@ -49,6 +52,7 @@ impl std::error::Error for Broken {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
+            Self::Stream(error) => Some(error),
             Self::Closed | Self::Body | Self::Protocol(_) => None,
         }
     }

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::platform::{Authorities, Identity};
+use crate::upstream::Protocol;
 
 /// How an upstream is spoken to over TLS.
 #[derive(Clone)]
@@ -24,12 +25,12 @@ pub struct Tls {
 
 impl Tls {
     /// TLS 1.2 or 1.3 with the server of this name, for which `authorities` vouch, and to which
-    /// `identity` is shown if it asks. `protocol` is the one that is offered (RFC 7301).
+    /// `identity` is shown if it asks. `protocol` is the one that is offered.
     pub fn new(
         server_name: ServerName<'static>,
         authorities: Authorities,
         identity: Option<Identity>,
-        protocol: &[u8],
+        protocol: Protocol,
     ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
@@ -39,7 +40,7 @@ impl Tls {
             None => builder.with_no_client_auth(),
             Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
         };
-        config.alpn_protocols = vec![protocol.to_vec()];
+        config.alpn_protocols = vec![protocol.alpn().to_vec()];
         Ok(Self {
             config: Arc::new(config),
             server_name,

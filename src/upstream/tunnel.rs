@@ -4,16 +4,20 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use crate::rules::headers::connection_lists;
+use crate::upstream::head::Head;
+use crate::upstream::http2;
 use crate::upstream::pool::Place;
-use crate::upstream::request::Head;
 use crate::upstream::stream::Socket;
 
 /// How a caller asked for a WebSocket.
@@ -48,7 +52,7 @@ impl Upgrade {
         asked.then_some(Self::Http1)
     }
 
-    /// Writes the HTTP/1.1 upgrade lines for the upstream, of which `head` has none yet.
+    /// Asks the upstream for a WebSocket, of which `head` says nothing yet.
     ///
     /// `key` is the `Sec-WebSocket-Key` for a caller that spoke HTTP/2, where there is none.
     pub fn write(
@@ -56,18 +60,26 @@ impl Upgrade {
         head: &mut Head,
         key: impl FnOnce() -> io::Result<HeaderValue>,
     ) -> io::Result<()> {
-        head.line(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
-        head.line(&header::UPGRADE, &HeaderValue::from_static("websocket"));
-        if self == Self::Http2 {
-            head.line(&header::SEC_WEBSOCKET_KEY, &key()?);
-        }
-        Ok(())
+        head.open_websocket(|| match self {
+            Self::Http1 => Ok(None),
+            Self::Http2 => key().map(Some),
+        })
     }
 
     /// Turns the upstream's 101 into the answer that this caller expects.
-    pub fn accept(self, status: &mut StatusCode, headers: &mut HeaderMap) {
+    ///
+    /// `accept` answers the caller's own key, where the upstream was not told it.
+    pub fn accept(
+        self,
+        accept: Option<HeaderValue>,
+        status: &mut StatusCode,
+        headers: &mut HeaderMap,
+    ) {
         match self {
             Self::Http1 => {
+                if let Some(accept) = accept {
+                    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+                }
                 headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             }
@@ -81,8 +93,28 @@ impl Upgrade {
     }
 }
 
+/// What answers the `Sec-WebSocket-Key` of a request (RFC 6455 §4.2.2); `None` unless it has one.
+pub fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return None;
+    };
+    let told = [key.as_bytes(), GUID].concat();
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &told);
+    HeaderValue::try_from(STANDARD.encode(digest)).ok()
+}
+
 /// An upstream's end of a tunnel.
-pub struct UpstreamEnd {
+pub enum UpstreamEnd {
+    /// A connection of its own.
+    Connection(Box<Connection>),
+    /// A stream of HTTP/2, once it is open.
+    Stream(OnUpgrade, Box<http2::Stream>),
+}
+
+/// A connection that was upgraded.
+pub struct Connection {
     /// What came right behind the upgrade.
     read: Bytes,
     socket: Socket,
@@ -91,16 +123,20 @@ pub struct UpstreamEnd {
 }
 
 impl UpstreamEnd {
-    pub(super) fn new(read: Bytes, socket: Socket, place: Option<Place>) -> Self {
-        Self {
+    pub(super) fn connection(read: Bytes, socket: Socket, place: Option<Place>) -> Self {
+        Self::Connection(Box::new(Connection {
             read,
             socket,
             _place: place,
-        }
+        }))
+    }
+
+    pub(super) fn stream(upgrade: OnUpgrade, stream: http2::Stream) -> Self {
+        Self::Stream(upgrade, Box::new(stream))
     }
 }
 
-impl AsyncRead for UpstreamEnd {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -115,7 +151,7 @@ impl AsyncRead for UpstreamEnd {
     }
 }
 
-impl AsyncWrite for UpstreamEnd {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -136,7 +172,31 @@ impl AsyncWrite for UpstreamEnd {
 /// Passes bytes both ways until both sides closed; the counts are (from caller, from upstream).
 ///
 /// Dropping the future closes both sides at once.
-pub async fn relay(caller: OnUpgrade, mut upstream: UpstreamEnd) -> io::Result<(u64, u64)> {
+pub async fn relay(caller: OnUpgrade, upstream: UpstreamEnd) -> io::Result<(u64, u64)> {
     let mut caller = TokioIo::new(caller.await.map_err(io::Error::other)?);
-    tokio::io::copy_bidirectional(&mut caller, &mut upstream).await
+    match upstream {
+        UpstreamEnd::Connection(mut connection) => {
+            copy_bidirectional(&mut caller, &mut *connection).await
+        }
+        UpstreamEnd::Stream(upgrade, _place) => {
+            let mut stream = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
+            copy_bidirectional(&mut caller, &mut stream).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_answered_as_the_rfc_does() {
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        let mut headers = HeaderMap::from_iter([(header::SEC_WEBSOCKET_KEY, key.clone())]);
+        let accept = accept_value(&headers).unwrap();
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        headers.append(header::SEC_WEBSOCKET_KEY, key);
+        assert_eq!(accept_value(&headers), None);
+        assert_eq!(accept_value(&HeaderMap::new()), None);
+    }
 }

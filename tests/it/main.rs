@@ -19,6 +19,7 @@ mod credentials;
 mod drain;
 mod expiries;
 mod http2;
+mod http2_upstream;
 mod imports;
 mod issuers;
 mod keys_cli;

@@ -234,8 +234,8 @@ fn each_bad_value_says_what_and_how() {
             "10: upstreams[1].url: 127.0.0.1:8080 is gatelet itself (listen.proxy), a loop; name",
         ),
         (
-            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nprotocol = \"http2\"",
-            "11: upstreams[1].protocol: protocol \"http2\" is not available in this version; known here: \"http1\"",
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nprotocol = \"http3\"",
+            "11: upstreams[1].protocol: unknown protocol \"http3\"; did you mean \"http1\"?",
         ),
         (
             "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nca_file = \"x\"",

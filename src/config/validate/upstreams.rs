@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use rustls::pki_types::ServerName;
 
 use super::super::problems::{Findings, quoted};
-use super::super::raw::Upstream;
+use super::super::raw::{self, Upstream};
 use super::super::reload::Watch;
 use super::{bounded, positive, tls};
 use crate::listener;
 use crate::platform::Authorities;
-use crate::upstream::{Address, Config, Tls};
+use crate::upstream::{Address, Config, Protocol, Tls};
 
 /// The longest path that a unix socket address holds, its terminator left out.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -51,6 +51,7 @@ pub(super) fn upstreams(
         built.push(Config {
             name: upstream.name.as_deref().unwrap_or_default().into(),
             address: address.unwrap_or_else(|| Address::Unix(PathBuf::new())),
+            protocol: protocol(upstream),
             tls,
             connect_timeout: positive(&key("connect_timeout"), upstream.connect_timeout, findings),
             response_timeout: positive(
@@ -124,6 +125,13 @@ fn place(
     }
 }
 
+fn protocol(upstream: &Upstream) -> Protocol {
+    match upstream.protocol {
+        raw::Protocol::Http1 => Protocol::Http1,
+        raw::Protocol::Http2 => Protocol::Http2,
+    }
+}
+
 /// How an upstream at `place` is spoken to over TLS; none where its URL says `http`.
 fn tls(
     upstream: &Upstream,
@@ -186,7 +194,7 @@ fn tls(
         findings.problem_with(&key("url"), message, suggestion);
         return None;
     }
-    match Tls::new(server_name, authorities, identity?, b"http/1.1") {
+    match Tls::new(server_name, authorities, identity?, protocol(upstream)) {
         Ok(tls) => Some(tls),
         Err(error) => {
             let message = format!("TLS cannot be set up: {error}");

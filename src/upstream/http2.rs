@@ -1,0 +1,104 @@
+//! HTTP/2 towards an upstream (RFC 9113): requests are streams on few connections.
+//!
+//! The protocol is the library's; how many connections there are, what is said on them, and what ends
+//! them is decided here.
+
+mod body;
+mod pool;
+mod request;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::upstream::body::{Inbound, Meter, Outbound};
+use crate::upstream::forward::{Deadline, Failure};
+use crate::upstream::response::Broken;
+use crate::upstream::tunnel::UpstreamEnd;
+
+pub use body::Answer;
+pub use pool::{Pool, Stream};
+pub use request::Head;
+
+/// How often a request that was certainly not sent is sent again.
+const TRIES: usize = 3;
+
+/// Sends a request, and waits for the head of its answer.
+///
+/// Dropping the future cancels the stream, so that the upstream sees the caller leave.
+pub(super) async fn forward(
+    pool: &Arc<Pool>,
+    mut request: Request<Outbound>,
+    timeout: Duration,
+    meter: Option<&Meter>,
+) -> Result<Response<Inbound>, Failure> {
+    let opens_websocket = *request.method() == Method::CONNECT;
+    let mut tries = 1;
+    loop {
+        let mut lease = pool.lease().await?;
+        if opens_websocket && !lease.stream.state.opens_websockets {
+            let why = "the upstream opens no WebSockets over HTTP/2";
+            return Err(Failure::Protocol(Broken::Protocol(why)));
+        }
+        let mut answering = pin!(lease.sender.try_send_request(request));
+        let clock = pool.clock();
+        let now = clock.monotonic();
+        let mut deadline = Deadline {
+            clock,
+            timer: pin!(tokio::time::sleep_until(clock.timer(now, timeout))),
+            timeout,
+            meter,
+        };
+        let answered = deadline.bound(now, |cx| answering.as_mut().poll(cx));
+        let mut error = match answered.await? {
+            Ok(response) if opens_websocket && response.status().is_success() => {
+                return Ok(opened(response, lease.stream));
+            }
+            Ok(response) => {
+                let stream = lease.stream;
+                return Ok(response.map(|incoming| Inbound::Http2(Answer::new(incoming, stream))));
+            }
+            Err(error) => error,
+        };
+        match error.take_message() {
+            Some(unsent) if tries < TRIES => {
+                request = unsent;
+                tries += 1;
+            }
+            _ => return Err(failure(error.into_error(), meter)),
+        }
+    }
+}
+
+/// An answer that opened a tunnel, as HTTP/1.1 says it.
+fn opened(mut response: Response<Incoming>, stream: Stream) -> Response<Inbound> {
+    let upgrade = hyper::upgrade::on(&mut response);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.map(|_| Inbound::Tunnel(UpstreamEnd::stream(upgrade, stream)))
+}
+
+fn failure(error: hyper::Error, meter: Option<&Meter>) -> Failure {
+    match meter.and_then(Meter::cut) {
+        Some(cut) => Failure::BodyCut(cut),
+        None if error.is_closed() || error.is_canceled() || is_io(&error) => {
+            Failure::Closed(Broken::Stream(error))
+        }
+        None => Failure::Protocol(Broken::Stream(error)),
+    }
+}
+
+/// The connection broke, and not the protocol.
+fn is_io(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.is::<std::io::Error>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
