@@ -12,6 +12,8 @@ class Listener:
     """Listens on a free loopback port; each connection has a thread."""
 
     def __init__(self):
+        self.open = 0
+        self.lock = threading.Lock()
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.url = f"http://{self.address}"
@@ -24,6 +26,7 @@ class Listener:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._count(1)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
@@ -32,6 +35,12 @@ class Listener:
                 self.serve(connection)
         except OSError:
             pass  # Whoever went away is not waited for.
+        finally:
+            self._count(-1)
+
+    def _count(self, more):
+        with self.lock:
+            self.open += more
 
     def serve(self, connection):
         raise NotImplementedError
@@ -193,16 +202,3 @@ class Recorder(Listener):
         received.body += data
         if len(data) < size:
             raise Broken("a body without an end")
-
-    def take(self):
-        """The one request that came since the last time, once it is whole."""
-        assert not self.broken, self.broken
-        assert len(self.received) == 1, self.received
-        [received] = self.received
-        eventually("the request is whole", lambda: received.complete)
-        self.received.clear()
-        return received
-
-    def untouched(self, what):
-        """Nothing came."""
-        assert not self.received and not self.broken, f"{what}: {self.received} {self.broken}"

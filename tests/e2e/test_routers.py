@@ -14,9 +14,8 @@ from places import REPOSITORY
 from processes import Gatelet, Process, eventually, free_address
 from recorder import Tap
 from spellings import GUARDED, OPEN, SPELLINGS
+from strangers import IDENTITY, KEY
 from wire import Answer, Http1, Http2, connect
-
-KEY = "imported-key-of-the-platform-team-0001"
 
 ROUTERS = REPOSITORY / "tests/e2e/routers"
 
@@ -86,9 +85,6 @@ FORGED = [
     (b"forwarded", b"for=forged"),
     (b"x-request-id", b"forged"),
 ]
-
-# What gatelet says of who has the key.
-IDENTITY = [b"x-auth-key-id: static:platform", b"x-auth-methods: api_key", b"x-auth-subject: platform"]
 
 FORGED_TRAILERS = [(b"x-auth-subject", b"forged"), (b"x_auth_scopes", b"forged"), (b"x-original-url", b"/forged")]
 
@@ -183,7 +179,7 @@ def router(request, routers):
 def gatelet(request, program, routers, tmp_path_factory):
     """gatelet before all routers, each of which is a host."""
     options, of_route = MANNERS[request.param]
-    config = LISTEN.format(digest=hashlib.sha256(KEY.encode()).hexdigest()) + options
+    config = LISTEN.format(digest=hashlib.sha256(KEY).hexdigest()) + options
     for name, router in routers.items():
         config += UPSTREAM.format(name=name, url=router.tap.url)
         for (extent, pattern), guarded in GUARD.items():
@@ -318,7 +314,7 @@ def test_no_spelling_of_a_stranger_runs_what_is_guarded(router, caller):
 
 
 def test_who_has_the_key_runs_what_is_guarded(router, caller):
-    fields = [(b"x-api-key", KEY.encode())]
+    fields = [(b"x-api-key", KEY)]
 
     answers = caller.ask(GUARDED[:4], router.host, fields, forge=True)
 

@@ -118,7 +118,7 @@ class Http2:
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.buffer = b""
         self.answers = {}
-        self.settings = {}
+        self.pongs = self.ponged = 0
         self.gone = None
         self.closed = False
         self.socket.sendall(PREFACE + SettingsFrame(0).serialize())
@@ -143,10 +143,6 @@ class Http2:
     def data(stream, data, end=True):
         return DataFrame(stream, data, flags=["END_STREAM"] if end else [])
 
-    @staticmethod
-    def cancel(stream):
-        return RstStreamFrame(stream, error_code=8)
-
     def answer(self, stream) -> Answer:
         """Reads until this stream ended, or the connection did."""
         return self.read([stream])[stream]
@@ -155,7 +151,11 @@ class Http2:
         """Reads until all of these streams ended, or the connection did."""
         for stream in streams:
             self.answers.setdefault(stream, Answer())
-        while not self.closed and not all(self.answers[stream].ended for stream in streams):
+        self._read_until(lambda: all(self.answers[stream].ended for stream in streams))
+        return {stream: self.answers[stream] for stream in streams}
+
+    def _read_until(self, done):
+        while not self.closed and not done():
             try:
                 data = self.socket.recv(65536)
             except ConnectionError:
@@ -163,7 +163,17 @@ class Http2:
             self.closed = not data
             self.buffer += data
             self._frames()
-        return {stream: self.answers[stream] for stream in streams}
+
+    def ping(self):
+        """Waits until what was sent has been taken."""
+        self.pongs += 1
+        self.send(PingFrame(0, b"%08d" % self.pongs))
+        self._read_until(lambda: self.ponged == self.pongs)
+
+    def read_to_the_end(self):
+        """Reads until the connection ends, or answers nothing more."""
+        self.ping()
+        self._read_until(lambda: all(answer.ended for stream, answer in self.answers.items() if stream))
 
     def exchange(self, fields, stream=1) -> Answer:
         """One request without a body, and its answer."""
@@ -195,9 +205,10 @@ class Http2:
             case RstStreamFrame():
                 answer.reset, answer.ended = frame.error_code, True
             case SettingsFrame() if "ACK" not in frame.flags:
-                self.settings.update(frame.settings)
                 self.send(SettingsFrame(0, flags=["ACK"]))
-            case PingFrame() if "ACK" not in frame.flags:
+            case PingFrame() if "ACK" in frame.flags:
+                self.ponged = int(frame.opaque_data)
+            case PingFrame():
                 self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
             case GoAwayFrame():
                 self.gone = frame.error_code
