@@ -5,7 +5,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-from processes import BOUND, eventually
+from processes import BOUND
 
 
 class Listener:
@@ -130,6 +130,10 @@ class Broken(Exception):
     """What came is no HTTP/1.1."""
 
 
+class Cut(Exception):
+    """The connection ended within a request, as it does where its sender gave up."""
+
+
 class Recorder(Listener):
     """Reads HTTP/1.1 to the letter, and answers every request alike."""
 
@@ -147,6 +151,8 @@ class Recorder(Listener):
                 try:
                     if not self._read(stream, received):
                         return
+                except Cut:
+                    return
                 except Broken as broken:
                     self.broken.append((str(broken), bytes(received.raw)))
                     return
@@ -168,15 +174,22 @@ class Recorder(Listener):
         if len(lengths) + len(codings) > 1 or codings not in ([], [b"chunked"]):
             raise Broken("two framings")
         if codings:
-            while size := int(self._line(stream, received), 16):
+            while size := self._number(self._line(stream, received), 16):
                 self._body(stream, received, size)
                 if self._line(stream, received):
                     raise Broken("a chunk longer than it says")
             while line := self._line(stream, received):
                 received.trailers.append(line)
         elif lengths:
-            self._body(stream, received, int(lengths[0]))
+            self._body(stream, received, self._number(lengths[0], 10))
         return True
+
+    @staticmethod
+    def _number(text, base):
+        digits = b"0123456789abcdef"[:base]
+        if not text or text.lower().strip(digits):
+            raise Broken("a number that is none")
+        return int(text, base)
 
     @staticmethod
     def _values(received):
@@ -188,8 +201,10 @@ class Recorder(Listener):
         received.raw += line
         if not line and not received.lines:
             return b""
+        if not line.endswith(b"\n"):
+            raise Cut
         if not line.endswith(b"\r\n"):
-            raise Broken("a line without an end")
+            raise Broken("a line that ends in a line feed")
         line = line[:-2]
         if b"\r" in line or b"\n" in line or b"\0" in line:
             raise Broken("a control byte in a line")
@@ -201,4 +216,4 @@ class Recorder(Listener):
         received.raw += data
         received.body += data
         if len(data) < size:
-            raise Broken("a body without an end")
+            raise Cut

@@ -54,7 +54,7 @@ class Upstream(Recorder):
         self.proxy = None
 
     def heard(self):
-        """What came since the last time, and nothing else is on its way."""
+        """What came since the last time, all of which is HTTP/1.1; nothing else is on its way."""
         last = b"GET /public/last HTTP/1.1"
         caller = Http1(self.proxy)
         answer = caller.exchange(b"GET /public/last HTTP/1.1\r\nhost: api.test\r\n\r\n")
@@ -65,6 +65,7 @@ class Upstream(Recorder):
         *heard, probe = sorted(self.received, key=lambda received: received.start == last)
         assert probe.start == last and all(received.start != last for received in heard)
         self.received.clear()
+        assert not self.broken, self.broken
         return heard
 
 
