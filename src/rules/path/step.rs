@@ -35,8 +35,8 @@ pub(super) enum Step {
     /// Takes `//name/…` for a reference to another host, as `new URL(path, base)` does
     /// (RFC 3986 §4.2).
     DropAuthority,
-    /// Drops white space at the end, as whoever writes a decoded path into a request's first line,
-    /// or has it read by Node's `url.parse`.
+    /// Drops white space at the end of each segment: of the last, as whoever writes a decoded path
+    /// into a request's first line, or has it read by Node's `url.parse`; of any, as file systems.
     TrimSpace,
 }
 
@@ -67,7 +67,7 @@ impl Step {
             Self::CutAtHash => cut(text, b'#', out),
             Self::CutAtQuestion => cut(text, b'?', out),
             Self::DropAuthority => drop_authority(text, out),
-            Self::TrimSpace => out.extend_from_slice(trimmed(text)),
+            Self::TrimSpace => trim_space(text, out),
         }
         Ok(())
     }
@@ -95,6 +95,7 @@ impl Marks {
                 b'#' => Some(Step::CutAtHash),
                 b'?' => Some(Step::CutAtQuestion),
                 b'/' if after_slash => Some(Step::CollapseSlashes),
+                b'/' if ends_in_space(&text[..at]) => Some(Step::TrimSpace),
                 b'.' if after_slash && begins_with_dots(&text[at..]) => Some(Step::ResolveDots),
                 _ => None,
             };
@@ -104,7 +105,7 @@ impl Marks {
         if text.starts_with(b"//") {
             marks |= Step::DropAuthority.mark();
         }
-        if trimmed(text).len() < text.len() {
+        if ends_in_space(text) {
             marks |= Step::TrimSpace.mark();
         }
         Self(marks)
@@ -242,11 +243,23 @@ fn drop_authority(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn trimmed(mut text: &[u8]) -> &[u8] {
-    while let Some(rest) = SPACES.iter().find_map(|space| text.strip_suffix(*space)) {
-        text = rest;
+fn trim_space(text: &[u8], out: &mut Vec<u8>) {
+    for mut segment in segments(text) {
+        while let Some(rest) = without_space(segment) {
+            segment = rest;
+        }
+        out.push(b'/');
+        out.extend_from_slice(segment);
     }
-    text
+}
+
+fn ends_in_space(text: &[u8]) -> bool {
+    without_space(text).is_some()
+}
+
+/// The text without the space that it ends in, if it does.
+fn without_space(text: &[u8]) -> Option<&[u8]> {
+    SPACES.iter().find_map(|space| text.strip_suffix(*space))
 }
 
 fn segments(text: &[u8]) -> impl Iterator<Item = &[u8]> {

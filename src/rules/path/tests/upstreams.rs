@@ -54,7 +54,7 @@ pub(super) const UPSTREAMS: [(&str, Upstream); 17] = [
         exact(dots(&collapse(&decode(&parameters(&cleaned)))))
     }),
     ("express behind a proxy that decodes", |raw| {
-        folded(decode_segments(&trimmed(&dots(&collapse(&decode(raw))))))
+        folded(decode_segments(&spaces(&dots(&collapse(&decode(raw))))))
     }),
     ("php behind a rewrite", |raw| {
         let rewritten = collapse(&decode(&parameters(&decode(raw))));
@@ -80,7 +80,7 @@ pub(super) fn composed(raw: &[u8], steps: &[u8]) -> Seen {
             6 if decoded > 0 => until(&path, b'?'),
             7 => authority(&path),
             8 => decode_dots(&path),
-            9 => trimmed(&path),
+            9 => spaces(&path),
             _ => path,
         };
     }
@@ -198,9 +198,14 @@ fn until(path: &[u8], end: u8) -> Vec<u8> {
     path[..end.unwrap_or(path.len())].to_vec()
 }
 
-fn trimmed(path: &[u8]) -> Vec<u8> {
-    let end = path.iter().rposition(|&byte| byte != b' ');
-    path[..end.map_or(0, |end| end + 1)].to_vec()
+/// Drops spaces at the end of each segment.
+fn spaces(path: &[u8]) -> Vec<u8> {
+    let mut segments = split(path);
+    for segment in &mut segments {
+        let end = segment.iter().rposition(|&byte| byte != b' ');
+        *segment = &segment[..end.map_or(0, |end| end + 1)];
+    }
+    join(&segments)
 }
 
 fn authority(path: &[u8]) -> Vec<u8> {
