@@ -101,6 +101,7 @@ impl Census for Connections {
         let reason = match trouble {
             Trouble::HeadTimeout => ConnectionError::HeadTimeout,
             Trouble::Protocol => ConnectionError::Protocol,
+            Trouble::Flood => ConnectionError::Flood,
             Trouble::Io => ConnectionError::Io,
         };
         self.metrics.worker(self.worker).connection_error(reason);

@@ -1,5 +1,6 @@
 //! One connection from its first byte to its last: protocol, deadlines, drain.
 
+use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,6 +22,7 @@ use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use crate::listener::io::{Activity, Watched};
+use crate::listener::metered::Metered;
 use crate::listener::{Limits, Service, Stage, Stages};
 use crate::platform::{Clock, Hold, Monotonic};
 use crate::rules::time::Timestamp;
@@ -61,6 +63,8 @@ pub enum Trouble {
     HeadTimeout,
     /// The caller broke the protocol.
     Protocol,
+    /// The caller flooded it with frames that carry nothing.
+    Flood,
     /// The socket failed.
     Io,
 }
@@ -98,7 +102,7 @@ where
         }
     };
     let activity = Arc::new(Activity::default());
-    let io = TokioIo::new(Watched::new(stream, prefix.freeze(), Arc::clone(&activity)));
+    let io = Watched::new(stream, prefix.freeze(), Arc::clone(&activity));
     let caller = Arc::new(Caller {
         service,
         peer,
@@ -107,9 +111,10 @@ where
         stages: stages.clone(),
         hold,
     });
-    let service = service_fn(move |request| Arc::clone(&caller).call(request));
-    let mut deadlines = Deadlines::new(activity, &limits, clock);
+    let mut deadlines = Deadlines::new(Arc::clone(&activity), &limits, Arc::clone(&clock));
     if http2 {
+        let io = TokioIo::new(Metered::new(io, Arc::clone(&activity), clock));
+        let service = service_fn(move |request| Arc::clone(&caller).call(request));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .auto_date_header(false)
@@ -129,8 +134,12 @@ where
         let ended = drive(connection.as_mut(), &mut deadlines, stages, |connection| {
             connection.as_mut().graceful_shutdown();
         });
-        return ended.await.unwrap_or(Ok(()));
+        return match ended.await {
+            Some(Err(_)) if activity.flooded.load(Ordering::Relaxed) => Err(Trouble::Flood),
+            ended => ended.unwrap_or(Ok(())),
+        };
     }
+    let service = service_fn(move |request| Arc::clone(&caller).call(request));
     let mut connection = http1::Builder::new()
         // The deadlines here know more than the library's: it has one for head and rest together.
         .header_read_timeout(None)
@@ -138,7 +147,7 @@ where
         .auto_date_header(false)
         .max_header_size(limits.request_head)
         .max_buf_size(HTTP1_BUFFER.max(limits.request_head))
-        .serve_connection(io, service)
+        .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let ended = drive(
         Pin::new(&mut connection),
@@ -246,9 +255,14 @@ where
 
 fn trouble(error: &hyper::Error) -> Trouble {
     if error.is_parse() || error.is_parse_too_large() {
-        Trouble::Protocol
-    } else {
-        Trouble::Io
+        return Trouble::Protocol;
+    }
+    let source = error.source().and_then(|source| source.downcast_ref());
+    match source.filter(|source: &&h2::Error| source.is_go_away() && !source.is_remote()) {
+        // The library's own word for what it bounds: resets, header blocks, empty DATA.
+        Some(error) if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) => Trouble::Flood,
+        Some(_) => Trouble::Protocol,
+        None => Trouble::Io,
     }
 }
 

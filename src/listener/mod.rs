@@ -5,6 +5,7 @@
 mod accept;
 mod connection;
 mod io;
+mod metered;
 mod worker;
 
 use std::future::Future;

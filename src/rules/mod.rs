@@ -12,6 +12,7 @@ pub mod credential;
 pub mod decision;
 pub mod feed;
 pub mod form;
+pub mod frames;
 pub mod headers;
 pub mod issuer;
 pub mod jwk;

@@ -18,6 +18,7 @@ mod crash;
 mod credentials;
 mod drain;
 mod expiries;
+mod floods;
 mod http2;
 mod imports;
 mod issuers;

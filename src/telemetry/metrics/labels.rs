@@ -170,6 +170,8 @@ label! {
         HeadTimeout = "head_timeout",
         /// What it sent is not HTTP.
         Protocol = "protocol",
+        /// It flooded its connection with frames that carry nothing.
+        Flood = "flood",
         /// The socket failed.
         Io = "io",
         /// As many as allowed were open already.

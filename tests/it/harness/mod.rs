@@ -22,7 +22,7 @@ mod world;
 pub(crate) use client::{Client, Response, request};
 pub(crate) use clock::HandClock;
 pub(crate) use forwarder::{Forwarder, Way};
-pub(crate) use h2::{Frames, H2, RawAnswer, empty, with_trailers};
+pub(crate) use h2::{Frames, H2, RawAnswer, block, empty, frame, with_trailers};
 pub(crate) use random::Random;
 pub(crate) use redis::{AT_ONCE, Cluster, Flavour, Sentinel, Server};
 pub(crate) use rounds::rounds;
