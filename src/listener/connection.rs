@@ -30,14 +30,9 @@ use crate::rules::time::Timestamp;
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The most streams a caller may have open on one HTTP/2 connection.
-const HTTP2_STREAMS: u32 = 200;
-
-/// What an HTTP/2 connection may have in flight unread, for all its streams.
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// What one HTTP/2 stream may have in flight unread.
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+/// What one HTTP/2 stream may have in flight unread. A connection may have as much for each of its
+/// streams: whatever lies unread on some, there is room for the others.
+const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 
 /// What may wait unsent on one HTTP/2 stream.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
@@ -114,16 +109,19 @@ where
     let mut deadlines = Deadlines::new(Arc::clone(&activity), &limits, Arc::clone(&clock));
     if http2 {
         let io = TokioIo::new(Metered::new(io, Arc::clone(&activity), clock));
-        let service = service_fn(move |request| Arc::clone(&caller).call(request));
+        // Boxed, so that an answer which its caller takes slowly does not keep the room that making
+        // it took: 5 KiB a stream.
+        let service = service_fn(move |request| Box::pin(Arc::clone(&caller).call(request)));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .auto_date_header(false)
-            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_concurrent_streams(limits.http2_streams)
             .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
-            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+            .initial_connection_window_size(limits.http2_streams * HTTP2_STREAM_WINDOW)
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .max_send_buf_size(HTTP2_SEND_BUFFER)
-            .max_pending_accept_reset_streams(20)
+            // All at once: a browser that leaves a page. How often, its frames' worth bounds.
+            .max_pending_accept_reset_streams(limits.http2_streams as usize)
             .max_local_error_reset_streams(100)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))

@@ -56,14 +56,32 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// The longest a connection may rest between requests.
     pub idle_timeout: Duration,
+    /// The most streams open at once, where it is HTTP/2; a few at least, a hundred at most.
+    pub http2_streams: u32,
 }
 
-impl From<&Config> for Limits {
-    fn from(config: &Config) -> Self {
+impl Limits {
+    /// The most streams on one HTTP/2 connection: what clients take for granted until they are told
+    /// otherwise, and what the RFC asks for (RFC 9113 §6.5.2).
+    const STREAMS: usize = 100;
+
+    /// The fewest, however many connections there are: more than the six that a browser gets over
+    /// HTTP/1.1.
+    const FEW_STREAMS: usize = 8;
+
+    /// How many streams a worker offers to all that come: a stream whose answer is not taken holds
+    /// some KiB.
+    const OFFERED: usize = 4_096;
+
+    /// What holds for a connection that comes when a worker has `open` with it.
+    pub fn new(config: &Config, open: usize) -> Self {
+        let streams = Self::OFFERED / open.max(1);
+        let streams = streams.clamp(Self::FEW_STREAMS, Self::STREAMS);
         Self {
             request_head: config.request_head,
             head_timeout: config.head_timeout,
             idle_timeout: config.idle_timeout,
+            http2_streams: u32::try_from(streams).unwrap_or(u32::MAX),
         }
     }
 }

@@ -89,13 +89,14 @@ impl Worker {
 impl<V: Service, C: Census> Desk<V, C> {
     fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open) {
         let peer = Arc::new(self.service.peer(remote));
+        let limits = Limits::new(&self.config.load(), open.0.load(Ordering::Relaxed));
         // A tunnel takes it along: it is still this connection when its HTTP has ended.
         let counted = Hold::new((self.census.open(), open, self.alive.clone()));
         let serving = connection::serve(
             stream,
             Arc::clone(&self.service),
             peer,
-            Limits::from(&**self.config.load()),
+            limits,
             Arc::clone(&self.clock),
             self.stages.clone(),
             counted,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-use crate::harness::{Frames, KEY, Upstream, World, block, eventually, frame};
+use crate::harness::{Frames, KEY, RawAnswer, Upstream, World, block, eventually, frame};
 
 const ROUTES: &str = r#"
 [[routes]]
@@ -307,4 +307,52 @@ fn a_download_that_is_acknowledged_bit_by_bit_is_no_flood() {
             frames.write(&acknowledged).unwrap();
         }
     }
+}
+
+/// Cancelled before any was taken up, as when a page is left.
+#[test]
+fn all_streams_may_be_cancelled_at_once() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, ROUTES);
+    let mut frames = Frames::connect(world.proxy());
+    let streams = || (0..99).map(|n| 2 * n + 1);
+    let opened = streams().map(|s| frame(HEADERS, 5, s, &block(&head("GET", "/admin"))));
+    let cancelled = streams().map(|s| frame(RST_STREAM, 0, s, &[0, 0, 0, 8]));
+    let batch: Vec<u8> = opened.chain(cancelled).flatten().collect();
+    frames.write(&batch).unwrap();
+    frames.headers(LAST, &head("GET", "/public"), true).unwrap();
+    assert_eq!(frames.answer(LAST), RawAnswer::Status(200));
+}
+
+/// Four uploads that nobody reads, and a fifth that is read.
+#[test]
+fn uploads_that_stall_do_not_stall_others() {
+    let upstream = Upstream::scripted(|exchange| {
+        if exchange.request().target == "/public/stalled" {
+            exchange.peer_closes();
+            return Ok(());
+        }
+        let read = exchange.read_body()?.length;
+        exchange.answer("200 OK", "", &read.to_string())
+    });
+    let world = World::start(&upstream, ROUTES);
+    let mut frames = Frames::connect(world.proxy());
+    while !matches!(frames.read_frame(), Some((WINDOW_UPDATE, _, 0, _))) {}
+    for n in 0..40 {
+        let stream = 2 * n + 1;
+        frames
+            .headers(stream, &head("POST", "/public/stalled"), false)
+            .unwrap();
+        for _ in 0..3 {
+            frames.data(stream, &[b'x'; 16_384], false).unwrap();
+        }
+    }
+    frames
+        .headers(LAST, &head("POST", "/public/read"), false)
+        .unwrap();
+    for _ in 0..3 {
+        frames.data(LAST, &[b'x'; 16_384], false).unwrap();
+    }
+    frames.data(LAST, b"last", true).unwrap();
+    assert_eq!(frames.answer(LAST), RawAnswer::Status(200));
 }
