@@ -468,6 +468,10 @@ pub(super) struct Limits {
     pub(super) head_timeout: Period,
     /// The longest a connection may rest between requests; never inside a stream.
     pub(super) idle_timeout: Period,
+    /// How old a connection may grow before its caller is asked to make another: `Connection: close`,
+    /// or GOAWAY over HTTP/2. A tenth less for some, so that not all come back at once. What runs
+    /// goes on, streams and tunnels too.
+    pub(super) connection_age: Period,
     /// The most connections open at once.
     #[schemars(range(min = 1))]
     pub(super) connections: usize,
@@ -487,6 +491,7 @@ impl Default for Limits {
             request_body: SizeBound(Some(10 << 20)),
             head_timeout: seconds(10),
             idle_timeout: seconds(75),
+            connection_age: seconds(3600),
             connections: 10_000,
             drain_delay: seconds(0),
             shutdown_grace: seconds(25),

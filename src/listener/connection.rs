@@ -104,10 +104,12 @@ where
         activity: Arc::clone(&activity),
         clock: Arc::clone(&clock),
         stages: stages.clone(),
+        old: Monotonic(clock.monotonic().0 + limits.age),
         hold,
     });
     let mut deadlines = Deadlines::new(Arc::clone(&activity), &limits, Arc::clone(&clock));
     if http2 {
+        deadlines.age = Age::Grows(caller.old);
         let io = TokioIo::new(Metered::new(io, Arc::clone(&activity), clock));
         // Boxed, so that an answer which its caller takes slowly does not keep the room that making
         // it took: 5 KiB a stream.
@@ -216,6 +218,11 @@ where
     let mut follower = stages.clone();
     let mut seen = Stage::Serving;
     loop {
+        // Its streams finish; others are refused.
+        if deadlines.age == Age::Reached {
+            deadlines.age = Age::Settled;
+            close(&mut connection);
+        }
         let stage = stages.current();
         if stage != seen {
             seen = stage;
@@ -235,6 +242,9 @@ where
             }
             if deadlines.poll_passed(cx).is_ready() {
                 return Poll::Ready(Some(None));
+            }
+            if deadlines.age == Age::Reached {
+                return Poll::Ready(None);
             }
             // From its first poll on it has this task's waker, until it is woken: and nobody is before
             // the stage moves. Once it has moved, a wake-up may be the last move's, come late, and
@@ -281,6 +291,18 @@ struct Deadlines {
     fires: Monotonic,
     is_http2: bool,
     slow_head: bool,
+    age: Age,
+}
+
+/// When a connection grows old, where a timer has to see to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// At this time.
+    Grows(Monotonic),
+    /// It is, and the caller was not told yet.
+    Reached,
+    /// The caller was told, or will be with an answer.
+    Settled,
 }
 
 /// What a connection without a request in flight waits for.
@@ -307,6 +329,7 @@ impl Deadlines {
             fires,
             is_http2: false,
             slow_head: false,
+            age: Age::Settled,
         }
     }
 
@@ -327,6 +350,9 @@ impl Deadlines {
                 return Poll::Pending;
             }
             let now = self.clock.monotonic();
+            if matches!(self.age, Age::Grows(old) if old <= now) {
+                self.age = Age::Reached;
+            }
             let look = Monotonic(now.0 + self.idle_timeout / LOOKS);
             match self.passes(Some(now)) {
                 Some(passes) if passes <= now => {
@@ -381,6 +407,8 @@ struct Caller<V: Service> {
     activity: Arc<Activity>,
     clock: Arc<dyn Clock>,
     stages: Stages,
+    /// From when on its answers ask for another connection.
+    old: Monotonic,
     /// What counts the connection; a request that may become a tunnel is given it.
     hold: Hold,
 }
@@ -404,7 +432,7 @@ impl<V: Service> Caller<V> {
             response.headers_mut().insert(header::DATE, self.date());
         }
         if is_http1
-            && self.stages.current() != Stage::Serving
+            && (self.stages.current() != Stage::Serving || began >= self.old)
             && !response.headers().contains_key(header::UPGRADE)
         {
             let close = HeaderValue::from_static("close");

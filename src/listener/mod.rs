@@ -39,6 +39,8 @@ pub struct Config {
     pub head_timeout: Duration,
     /// The longest a connection may rest between requests.
     pub idle_timeout: Duration,
+    /// How old a connection may grow before its caller is asked to make another.
+    pub connection_age: Duration,
     /// The most connections open at once; one more is answered 503 and closed.
     pub connections: usize,
     /// After SIGTERM: how long to serve on while unready.
@@ -56,6 +58,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// The longest a connection may rest between requests.
     pub idle_timeout: Duration,
+    /// How old it may grow before its caller is asked to make another.
+    pub age: Duration,
     /// The most streams open at once, where it is HTTP/2; a few at least, a hundred at most.
     pub http2_streams: u32,
 }
@@ -73,14 +77,19 @@ impl Limits {
     /// some KiB.
     const OFFERED: usize = 4_096;
 
-    /// What holds for a connection that comes when a worker has `open` with it.
-    pub fn new(config: &Config, open: usize) -> Self {
+    /// What holds for a worker's `nth` connection, which comes when it has `open` with it.
+    pub fn new(config: &Config, open: usize, nth: u32) -> Self {
+        // Multiples of the golden ratio, in fractions of 2³²: however many connections come at once,
+        // their ends are spread evenly (Knuth, TAOCP volume 3, §6.4).
+        let spread = nth.wrapping_mul(0x9E37_79B9);
+        let earlier = (config.connection_age / 10).mul_f64(f64::from(spread) / f64::from(u32::MAX));
         let streams = Self::OFFERED / open.max(1);
         let streams = streams.clamp(Self::FEW_STREAMS, Self::STREAMS);
         Self {
             request_head: config.request_head,
             head_timeout: config.head_timeout,
             idle_timeout: config.idle_timeout,
+            age: config.connection_age.saturating_sub(earlier),
             http2_streams: u32::try_from(streams).unwrap_or(u32::MAX),
         }
     }
@@ -173,5 +182,41 @@ impl Stages {
             // Nobody can move the stage any more: it stays what it is.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_moment_end_apart_from_each_other() {
+        let config = Config {
+            proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
+            telemetry: SocketAddr::from(([127, 0, 0, 1], 0)),
+            request_head: 32 << 10,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            connection_age: Duration::from_secs(1_000),
+            connections: 10_000,
+            drain_delay: Duration::ZERO,
+            shutdown_grace: Duration::from_secs(25),
+        };
+        let mut ages: Vec<Duration> = (0..100)
+            .map(|nth| Limits::new(&config, 1, nth).age)
+            .collect();
+        assert_eq!(ages[0], config.connection_age);
+        ages.sort();
+        assert!(ages[0] >= Duration::from_secs(900));
+        for pair in ages.windows(2) {
+            let apart = pair[1].abs_diff(pair[0]);
+            assert!(apart <= Duration::from_secs(3), "{apart:?}");
+            assert!(apart >= Duration::from_millis(300), "{apart:?}");
+        }
+        let streams = |open| Limits::new(&config, open, 0).http2_streams;
+        assert_eq!(
+            [0, 1, 40, 64, 512, 5_000].map(streams),
+            [100, 100, 100, 64, 8, 8]
+        );
     }
 }

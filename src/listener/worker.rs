@@ -61,10 +61,12 @@ impl Worker {
         };
         let open = Arc::clone(&worker.open);
         let serving = async move {
+            let mut nth = 0_u32;
             while let Some((stream, remote)) = inbox.recv().await {
+                nth = nth.wrapping_add(1);
                 let open = Open(Arc::clone(&open));
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    desk.seat(stream, remote, open);
+                    desk.seat(stream, remote, open, nth);
                 }
             }
         };
@@ -87,9 +89,9 @@ impl Worker {
 }
 
 impl<V: Service, C: Census> Desk<V, C> {
-    fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open) {
+    fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open, nth: u32) {
         let peer = Arc::new(self.service.peer(remote));
-        let limits = Limits::new(&self.config.load(), open.0.load(Ordering::Relaxed));
+        let limits = Limits::new(&self.config.load(), open.0.load(Ordering::Relaxed), nth);
         // A tunnel takes it along: it is still this connection when its HTTP has ended.
         let counted = Hold::new((self.census.open(), open, self.alive.clone()));
         let serving = connection::serve(

@@ -128,6 +128,7 @@ fn listen(listen: &Listen, limits: &Limits, findings: &mut Findings) -> listener
         request_head: usize::try_from(limits.request_head.0).unwrap_or(usize::MAX),
         head_timeout: positive("limits.head_timeout", limits.head_timeout, findings),
         idle_timeout: positive("limits.idle_timeout", limits.idle_timeout, findings),
+        connection_age: positive("limits.connection_age", limits.connection_age, findings),
         connections: limits.connections,
         drain_delay: bounded("limits.drain_delay", limits.drain_delay, findings),
         shutdown_grace: bounded("limits.shutdown_grace", limits.shutdown_grace, findings),
