@@ -145,11 +145,12 @@ impl App {
         drop(blueprint);
 
         let overloaded = metrics.clone();
-        let bounds = Arc::clone(&listen);
+        let (bounds, trust) = (Arc::clone(&listen), Arc::clone(&listen));
         let accepting = tokio::spawn(listener::accept(
             proxy,
             crew.workers(),
             move || bounds.load().connections,
+            move |address| trust.load().trusts(address),
             move || {
                 overloaded
                     .worker(NO_WORKER)
@@ -278,7 +279,7 @@ fn observe(
         alive,
     });
     tokio::spawn(async move {
-        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, || {});
+        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, |_| true, || {});
         let (accepted, ()) = tokio::join!(accepting, serving);
         if let Err(error) = accepted {
             tracing::error!(%error, "the telemetry listener failed");

@@ -6,10 +6,11 @@ mod accept;
 mod connection;
 mod io;
 mod metered;
+mod share;
 mod worker;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use ipnet::IpNet;
 use tokio::sync::watch;
 
 pub use accept::{Listener, accept};
@@ -43,10 +45,21 @@ pub struct Config {
     pub connection_age: Duration,
     /// The most connections open at once; one more is answered 503 and closed.
     pub connections: usize,
+    /// Peers that speak for many: they may hold as many connections as there are.
+    pub trusted_proxies: Vec<IpNet>,
     /// After SIGTERM: how long to serve on while unready.
     pub drain_delay: Duration,
     /// How long running requests may take to finish after that.
     pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// Whether the peer at `address` is a proxy that is believed.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let mut networks = self.trusted_proxies.iter();
+        networks.any(|network| network.contains(&address))
+    }
 }
 
 /// The bounds of one connection.
@@ -199,6 +212,7 @@ mod tests {
             idle_timeout: Duration::from_secs(75),
             connection_age: Duration::from_secs(1_000),
             connections: 10_000,
+            trusted_proxies: Vec::new(),
             drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(25),
         };

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::listener::connection::{self, Trouble};
+use crate::listener::share::Place;
 use crate::listener::{Config, Limits, Service, Stages};
 use crate::platform::{Alive, Clock, Hold};
 
@@ -28,7 +29,7 @@ pub trait Census: Send + Sync + 'static {
 /// Hands connections to one worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    connections: mpsc::UnboundedSender<(StdStream, SocketAddr)>,
+    connections: mpsc::UnboundedSender<(StdStream, SocketAddr, Place)>,
     open: Arc<AtomicUsize>,
 }
 
@@ -62,9 +63,9 @@ impl Worker {
         let open = Arc::clone(&worker.open);
         let serving = async move {
             let mut nth = 0_u32;
-            while let Some((stream, remote)) = inbox.recv().await {
+            while let Some((stream, remote, place)) = inbox.recv().await {
                 nth = nth.wrapping_add(1);
-                let open = Open(Arc::clone(&open));
+                let open = Open(Arc::clone(&open), place);
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     desk.seat(stream, remote, open, nth);
                 }
@@ -79,9 +80,14 @@ impl Worker {
     }
 
     /// Hands over a connection.
-    pub(super) fn hand(&self, stream: StdStream, remote: SocketAddr) -> io::Result<()> {
+    pub(super) fn hand(
+        &self,
+        stream: StdStream,
+        remote: SocketAddr,
+        place: Place,
+    ) -> io::Result<()> {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.connections.send((stream, remote)).map_err(|_| {
+        self.connections.send((stream, remote, place)).map_err(|_| {
             self.open.fetch_sub(1, Ordering::Relaxed);
             io::Error::from(io::ErrorKind::BrokenPipe)
         })
@@ -113,7 +119,10 @@ impl<V: Service, C: Census> Desk<V, C> {
 }
 
 /// One of a worker's connections, from the hand-over on.
-struct Open(Arc<AtomicUsize>);
+struct Open(
+    Arc<AtomicUsize>,
+    #[expect(dead_code, reason = "its existence is its use")] Place,
+);
 
 impl Drop for Open {
     fn drop(&mut self) {

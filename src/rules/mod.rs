@@ -7,6 +7,7 @@
 pub mod api_key;
 mod base62;
 pub mod bucket;
+pub mod client;
 pub mod cookie;
 pub mod credential;
 pub mod decision;

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::problems::Findings;
@@ -39,7 +40,10 @@ pub(super) fn validate(
     watch: &mut Watch,
     findings: &mut Findings,
 ) -> Config {
-    let listen = listen(&raw.listen, &raw.limits, findings);
+    let trusted = raw.forwarded.trusted_proxies.iter();
+    let trusted: Vec<IpNet> = trusted.map(|net| net.0).collect();
+    let mut listen = listen(&raw.listen, &raw.limits, findings);
+    listen.trusted_proxies.clone_from(&trusted);
     let upstreams = upstreams::upstreams(&raw.upstreams, &listen, findings);
     let matching = edge::matching(&raw.routing);
     let routes = routes::routes(raw, matching, findings);
@@ -81,12 +85,7 @@ pub(super) fn validate(
             routes: routes.into_iter().map(|(_, route)| route).collect(),
             realm,
             identity_prefix: identity_prefix.unwrap_or_default(),
-            trusted_proxies: raw
-                .forwarded
-                .trusted_proxies
-                .iter()
-                .map(|net| net.0)
-                .collect(),
+            trusted_proxies: trusted,
             private_cookies: tokens.cookie_names().map(Into::into).collect(),
             cors,
             tokens,
@@ -130,6 +129,7 @@ fn listen(listen: &Listen, limits: &Limits, findings: &mut Findings) -> listener
         idle_timeout: positive("limits.idle_timeout", limits.idle_timeout, findings),
         connection_age: positive("limits.connection_age", limits.connection_age, findings),
         connections: limits.connections,
+        trusted_proxies: Vec::new(),
         drain_delay: bounded("limits.drain_delay", limits.drain_delay, findings),
         shutdown_grace: bounded("limits.shutdown_grace", limits.shutdown_grace, findings),
     }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket as Socket2, Type};
 
 use super::wait::BOUND;
 use super::wire::{Framing, Head, Headers, Socket, Wire, is_close, latin1, malformed};
@@ -48,6 +49,16 @@ impl Client {
     /// Connects, within the bound.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).unwrap()
+    }
+
+    /// Connects from another address of this machine, such as 127.0.0.2.
+    pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
+        let socket = Socket2::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&address.into(), BOUND).unwrap();
+        Self {
+            wire: Wire::new(Socket::Tcp(socket.into())).unwrap(),
+        }
     }
 
     /// The same, where nobody may be listening.
