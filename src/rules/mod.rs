@@ -23,6 +23,7 @@ pub mod origin;
 pub mod path;
 pub mod policy;
 pub mod principal;
+pub mod proxy_protocol;
 pub mod refresh;
 pub mod route;
 pub mod session;
