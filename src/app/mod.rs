@@ -273,6 +273,7 @@ fn observe(
     let (worker, serving) = listener::Worker::new(listener::Desk {
         service: Arc::new(service),
         config: Arc::clone(listen),
+        behind_proxies: false,
         clock: Arc::clone(&platform.clock),
         census: Arc::new(Connections::telemetry(metrics.clone())),
         stages,

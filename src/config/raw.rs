@@ -71,6 +71,10 @@ pub(super) struct Listen {
     pub(super) proxy: Address,
     /// Where `/metrics`, `/livez`, `/readyz` and `/healthz` are served.
     pub(super) telemetry: Address,
+    /// Whether connections from `forwarded.trusted_proxies` begin with who is calling (PROXY protocol,
+    /// version 1 or 2). They must then; connections from others are served without, and what they
+    /// say of themselves is not believed. Unlike the addresses, it holds for new connections at once.
+    pub(super) proxy_protocol: bool,
 }
 
 impl Default for Listen {
@@ -78,6 +82,7 @@ impl Default for Listen {
         Self {
             proxy: Address(([127, 0, 0, 1], 8080).into()),
             telemetry: Address(([127, 0, 0, 1], 9464).into()),
+            proxy_protocol: false,
         }
     }
 }

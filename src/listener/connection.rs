@@ -60,6 +60,8 @@ pub enum Trouble {
     Protocol,
     /// The caller flooded it with frames that carry nothing.
     Flood,
+    /// A trusted proxy did not say who is calling.
+    ProxyProtocol,
     /// The socket failed.
     Io,
 }
@@ -199,7 +201,7 @@ async fn tell_too_slow(stream: &mut (impl AsyncWrite + Unpin)) {
     let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
 }
 
-async fn closing(mut stages: Stages) {
+pub(super) async fn closing(mut stages: Stages) {
     while stages.current() != Stage::Closing {
         stages.changed().await;
     }

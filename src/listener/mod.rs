@@ -6,6 +6,7 @@ mod accept;
 mod connection;
 mod io;
 mod metered;
+mod preamble;
 mod share;
 mod worker;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub proxy: SocketAddr,
     /// Where `/metrics` and the probes are served.
     pub telemetry: SocketAddr,
+    /// Whether trusted proxies say who is calling before their caller's first byte.
+    pub proxy_protocol: bool,
     /// The largest request head, in bytes.
     pub request_head: usize,
     /// The longest a request head may take to arrive.
@@ -45,7 +48,7 @@ pub struct Config {
     pub connection_age: Duration,
     /// The most connections open at once; one more is answered 503 and closed.
     pub connections: usize,
-    /// Peers that speak for many: they may hold as many connections as there are.
+    /// Peers that speak for many: they are believed, and may hold as many connections as there are.
     pub trusted_proxies: Vec<IpNet>,
     /// After SIGTERM: how long to serve on while unready.
     pub drain_delay: Duration,
@@ -207,6 +210,7 @@ mod tests {
         let config = Config {
             proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
             telemetry: SocketAddr::from(([127, 0, 0, 1], 0)),
+            proxy_protocol: false,
             request_head: 32 << 10,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::listener::connection::{self, Trouble};
+use crate::listener::preamble;
 use crate::listener::share::Place;
 use crate::listener::{Config, Limits, Service, Stages};
 use crate::platform::{Alive, Clock, Hold};
@@ -39,6 +40,9 @@ pub struct Desk<V, C> {
     pub service: Arc<V>,
     /// What holds for a connection is what holds here when it comes.
     pub config: Arc<ArcSwap<Config>>,
+    /// Whether proxies may stand before it, which say who is calling where the configuration asks them
+    /// to.
+    pub behind_proxies: bool,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Counts connections.
@@ -95,20 +99,25 @@ impl Worker {
 }
 
 impl<V: Service, C: Census> Desk<V, C> {
-    fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open, nth: u32) {
-        let peer = Arc::new(self.service.peer(remote));
-        let limits = Limits::new(&self.config.load(), open.0.load(Ordering::Relaxed), nth);
+    fn seat(&self, mut stream: TcpStream, remote: SocketAddr, open: Open, nth: u32) {
+        let config = self.config.load();
+        let limits = Limits::new(&config, open.0.load(Ordering::Relaxed), nth);
+        let announced = self.behind_proxies && config.proxy_protocol && config.trusts(remote.ip());
         // A tunnel takes it along: it is still this connection when its HTTP has ended.
         let counted = Hold::new((self.census.open(), open, self.alive.clone()));
-        let serving = connection::serve(
-            stream,
-            Arc::clone(&self.service),
-            peer,
-            limits,
-            Arc::clone(&self.clock),
-            self.stages.clone(),
-            counted,
-        );
+        let service = Arc::clone(&self.service);
+        let clock = Arc::clone(&self.clock);
+        let stages = self.stages.clone();
+        let serving = async move {
+            let remote = if announced {
+                preamble::caller(&mut stream, remote, &limits, stages.clone()).await?
+            } else {
+                Some(remote)
+            };
+            let Some(remote) = remote else { return Ok(()) };
+            let peer = Arc::new(service.peer(remote));
+            connection::serve(stream, service, peer, limits, clock, stages, counted).await
+        };
         let census = Arc::clone(&self.census);
         tokio::spawn(async move {
             if let Err(trouble) = serving.await {

@@ -27,6 +27,7 @@ mod limits;
 mod managed_redis;
 mod outage;
 mod own_routes;
+mod proxy_protocol;
 mod proxying;
 mod refresh;
 mod reload;

@@ -76,6 +76,7 @@ pub(super) fn validate(
         findings,
     );
     warnings::trusted_proxies(&raw.forwarded.trusted_proxies, findings);
+    warnings::proxy_protocol(&raw.listen, &raw.forwarded, findings);
     Config {
         listen,
         workers: raw.runtime.workers.unwrap_or_else(default_workers),
@@ -124,6 +125,7 @@ fn listen(listen: &Listen, limits: &Limits, findings: &mut Findings) -> listener
     listener::Config {
         proxy,
         telemetry,
+        proxy_protocol: listen.proxy_protocol,
         request_head: usize::try_from(limits.request_head.0).unwrap_or(usize::MAX),
         head_timeout: positive("limits.head_timeout", limits.head_timeout, findings),
         idle_timeout: positive("limits.idle_timeout", limits.idle_timeout, findings),

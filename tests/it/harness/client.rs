@@ -15,6 +15,14 @@ pub(crate) struct Client {
     wire: Wire,
 }
 
+/// A connected socket, from another address of this machine.
+pub(crate) fn socket_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = Socket2::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect_timeout(&address.into(), BOUND).unwrap();
+    socket.into()
+}
+
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
@@ -53,11 +61,8 @@ impl Client {
 
     /// Connects from another address of this machine, such as 127.0.0.2.
     pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
-        let socket = Socket2::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        socket.connect_timeout(&address.into(), BOUND).unwrap();
         Self {
-            wire: Wire::new(Socket::Tcp(socket.into())).unwrap(),
+            wire: Wire::new(Socket::Tcp(socket_from(source, address))).unwrap(),
         }
     }
 

@@ -146,7 +146,11 @@ pub(crate) struct Frames {
 impl Frames {
     /// Connects and sends the preface with empty settings.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect_timeout(&address, BOUND).unwrap();
+        Self::greet(TcpStream::connect_timeout(&address, BOUND).unwrap(), b"")
+    }
+
+    /// The same from a socket of the caller's, after these bytes.
+    pub(crate) fn greet(socket: TcpStream, before: &[u8]) -> Self {
         socket.set_read_timeout(Some(BOUND)).unwrap();
         socket.set_write_timeout(Some(BOUND)).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -154,6 +158,7 @@ impl Frames {
             socket,
             buffer: Vec::new(),
         };
+        let _ = frames.socket.write_all(before);
         let _ = frames.socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let _ = frames.frame(SETTINGS, 0, 0, &[]);
         frames

@@ -19,7 +19,7 @@ mod wallet;
 mod wire;
 mod world;
 
-pub(crate) use client::{Client, Response, request};
+pub(crate) use client::{Client, Response, request, socket_from};
 pub(crate) use clock::HandClock;
 pub(crate) use forwarder::{Forwarder, Way};
 pub(crate) use h2::{Frames, H2, RawAnswer, block, empty, frame, with_trailers};
