@@ -145,11 +145,12 @@ impl App {
         drop(blueprint);
 
         let overloaded = metrics.clone();
-        let bounds = Arc::clone(&listen);
+        let (bounds, trust) = (Arc::clone(&listen), Arc::clone(&listen));
         let accepting = tokio::spawn(listener::accept(
             proxy,
             crew.workers(),
             move || bounds.load().connections,
+            move |address| trust.load().trusts(address),
             move || {
                 overloaded
                     .worker(NO_WORKER)
@@ -272,14 +273,14 @@ fn observe(
     let (worker, serving) = listener::Worker::new(listener::Desk {
         service: Arc::new(service),
         config: Arc::clone(listen),
-        encrypted: false,
+        is_edge: false,
         clock: Arc::clone(&platform.clock),
         census: Arc::new(Connections::telemetry(metrics.clone())),
         stages,
         alive,
     });
     tokio::spawn(async move {
-        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, || {});
+        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, |_| true, || {});
         let (accepted, ()) = tokio::join!(accepting, serving);
         if let Err(error) = accepted {
             tracing::error!(%error, "the telemetry listener failed");

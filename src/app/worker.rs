@@ -224,7 +224,7 @@ async fn live(
     let (worker, serving) = Worker::new(Desk {
         service: Arc::new(Guard(Arc::clone(&core))),
         config: listen,
-        encrypted: true,
+        is_edge: true,
         clock,
         census: Arc::new(Connections::proxy(metrics.clone(), index)),
         stages,

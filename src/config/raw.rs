@@ -71,6 +71,10 @@ pub(super) struct Listen {
     pub(super) proxy: Address,
     /// Where `/metrics`, `/livez`, `/readyz` and `/healthz` are served.
     pub(super) telemetry: Address,
+    /// Whether connections from `forwarded.trusted_proxies` begin with who is calling (PROXY protocol,
+    /// version 1 or 2). They must then; connections from others are served without, and what they
+    /// say of themselves is not believed. Unlike the addresses, it holds for new connections at once.
+    pub(super) proxy_protocol: bool,
     /// TLS on `proxy`. Without this section it is plaintext. Whether there is TLS is fixed until
     /// restart; the files are read again when they change.
     pub(super) tls: Option<ListenTls>,
@@ -100,6 +104,7 @@ impl Default for Listen {
             proxy: Address(([127, 0, 0, 1], 8080).into()),
             telemetry: Address(([127, 0, 0, 1], 9464).into()),
             tls: None,
+            proxy_protocol: false,
         }
     }
 }
@@ -508,7 +513,12 @@ pub(super) struct Limits {
     pub(super) head_timeout: Period,
     /// The longest a connection may rest between requests; never inside a stream.
     pub(super) idle_timeout: Period,
-    /// The most connections open at once.
+    /// How old a connection may grow before its caller is asked to make another: `Connection: close`,
+    /// or GOAWAY over HTTP/2. A tenth less for some, so that not all come back at once. What runs
+    /// goes on, streams and tunnels too.
+    pub(super) connection_age: Period,
+    /// The most connections open at once. One client address (an IPv6 client is its /64) may hold four
+    /// times as many as are free, unless it is in `forwarded.trusted_proxies`.
     #[schemars(range(min = 1))]
     pub(super) connections: usize,
     /// After SIGTERM: how long to serve on while unready (Kubernetes: 5s).
@@ -527,6 +537,7 @@ impl Default for Limits {
             request_body: SizeBound(Some(10 << 20)),
             head_timeout: seconds(10),
             idle_timeout: seconds(75),
+            connection_age: seconds(3600),
             connections: 10_000,
             drain_delay: seconds(0),
             shutdown_grace: seconds(25),

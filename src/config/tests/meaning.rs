@@ -171,6 +171,20 @@ fn believing_everyone_is_warned_of() {
 }
 
 #[test]
+fn proxies_that_nobody_trusts_are_warned_of() {
+    let of = |trusted: &str| {
+        let networks = format!("[forwarded]\ntrusted_proxies = [{trusted}]");
+        warnings(&with(&format!(
+            "[listen]\nproxy_protocol = true\n{networks}"
+        )))
+    };
+    assert_eq!(of("\"10.0.0.0/8\""), [""; 0]);
+    let found = of("");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("listen.proxy_protocol: no proxy is trusted"));
+}
+
+#[test]
 fn keys_that_cannot_exist_are_warned_of() {
     let found = warnings(&format!("{UPSTREAM}{ROUTE}"));
     assert_eq!(found.len(), 1);

@@ -172,6 +172,10 @@ label! {
         Protocol = "protocol",
         /// TLS was not agreed upon, or not in time.
         Tls = "tls",
+        /// It flooded its connection with frames that carry nothing.
+        Flood = "flood",
+        /// A trusted proxy did not say who is calling, though it has to.
+        ProxyProtocol = "proxy_protocol",
         /// The socket failed.
         Io = "io",
         /// As many as allowed were open already.

@@ -79,6 +79,11 @@ impl Timed {
         self.clock.advance(by);
     }
 
+    /// Where it listens.
+    pub(crate) fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
     /// One `GET` on a fresh connection.
     pub(crate) fn get(&self, target: &str, headers: &[(&str, &str)]) -> Response {
         self.send(request("GET", target, headers))
