@@ -22,7 +22,7 @@ use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use crate::listener::io::{Activity, Watched};
-use crate::listener::metered::Metered;
+use crate::listener::metered::{Heads, Metered};
 use crate::listener::{Limits, Service, Stage, Stages};
 use crate::platform::{Clock, Hold, Monotonic};
 use crate::rules::time::Timestamp;
@@ -85,6 +85,8 @@ pub(super) struct Seat<V> {
     pub(super) limits: Limits,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stages: Stages,
+    /// The unfinished heads of the worker's connections.
+    pub(super) heads: Heads,
     /// What counts the connection.
     pub(super) hold: Hold,
 }
@@ -107,6 +109,7 @@ where
         limits,
         clock,
         stages,
+        heads,
         hold,
     } = seat;
     let mut prefix = BytesMut::with_capacity(PREFACE.len());
@@ -139,7 +142,7 @@ where
     let mut deadlines = Deadlines::new(Arc::clone(&activity), &limits, Arc::clone(&clock));
     if http2 {
         deadlines.age = Age::Grows(caller.old);
-        let io = TokioIo::new(Metered::new(io, Arc::clone(&activity), clock));
+        let io = TokioIo::new(Metered::new(io, heads, Arc::clone(&activity), clock));
         // Boxed, so that an answer which its caller takes slowly does not keep the room that making
         // it took: 5 KiB a stream.
         let service = service_fn(move |request| Box::pin(Arc::clone(&caller).call(request)));
@@ -163,8 +166,10 @@ where
         let ended = drive(connection.as_mut(), &mut deadlines, stages, |connection| {
             connection.as_mut().graceful_shutdown();
         });
+
         return match ended.await {
             Some(Err(_)) if activity.flooded.load(Ordering::Relaxed) => Err(Trouble::Flood),
+            None if deadlines.slow_head => Err(Trouble::HeadTimeout),
             ended => ended.unwrap_or(Ok(())),
         };
     }
@@ -398,14 +403,19 @@ impl Deadlines {
     /// When the present stillness has lasted too long, if that is known; `None` while a request
     /// is in flight. The beginning of a rest is only noted with a `now` at hand.
     fn passes(&mut self, now: Option<Monotonic>) -> Option<Monotonic> {
-        if self.activity.in_flight.load(Ordering::Relaxed) != 0
-            || self.activity.blocked.load(Ordering::Relaxed)
-        {
+        let in_flight = self.activity.in_flight.load(Ordering::Relaxed) != 0
+            || self.activity.blocked.load(Ordering::Relaxed);
+        let in_head = if self.is_http2 {
+            self.activity.in_head.load(Ordering::Relaxed)
+        } else {
+            !in_flight && self.activity.arrived.load(Ordering::Relaxed)
+        };
+        // Over HTTP/2 other requests may be in flight; and nothing of them can arrive within a head.
+        if in_flight && !in_head {
             self.still = None;
             return None;
         }
         let requests = self.activity.requests.load(Ordering::Relaxed);
-        let in_head = !self.is_http2 && self.activity.arrived.load(Ordering::Relaxed);
         let since = match self.still {
             Some(still) if still.in_head == in_head && requests == self.requests => still.since,
             _ => None,

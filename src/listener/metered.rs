@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,21 +19,78 @@ use crate::rules::frames::{Flood, Frames};
 const GOAWAY: [u8; 9] = [0, 0, 13, 7, 0, 0, 0, 0, 0];
 const CALM: [u8; 9] = *b"\0\0\0\x0bflood";
 
+/// What the unfinished heads on all HTTP/2 connections of a worker may come to, in bytes. The library
+/// holds two to three times as much for them; and an honest head arrives whole.
+const UNFINISHED: usize = 16 * 1024 * 1024;
+
+/// The unfinished heads of a worker's HTTP/2 connections, in bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heads(Arc<AtomicUsize>);
+
+/// A connection's share of them.
+struct Held {
+    heads: Heads,
+    bytes: usize,
+}
+
+impl Held {
+    /// Holds so much from now on; all that is held by all, where this is more than before.
+    fn hold(&mut self, bytes: usize) -> Option<usize> {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        let all = &self.heads.0;
+        if bytes <= before {
+            all.fetch_sub(before - bytes, Ordering::Relaxed);
+            return None;
+        }
+        Some(all.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.hold(0);
+    }
+}
+
 /// A socket that fails once its peer sends a flood.
 pub(super) struct Metered<S> {
     stream: S,
     frames: Frames,
+    held: Held,
     activity: Arc<Activity>,
     clock: Arc<dyn Clock>,
 }
 
 impl<S> Metered<S> {
-    pub(super) fn new(stream: S, activity: Arc<Activity>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        stream: S,
+        heads: Heads,
+        activity: Arc<Activity>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             stream,
             frames: Frames::default(),
+            held: Held { heads, bytes: 0 },
             activity,
             clock,
+        }
+    }
+
+    /// Takes account of what arrived.
+    fn arrived(&mut self, bytes: &[u8]) -> Result<(), Flood> {
+        let clock = &self.clock;
+        self.frames
+            .arrived(bytes, || clock.monotonic().nanoseconds())?;
+        let unfinished = self.frames.unfinished();
+        self.activity
+            .in_head
+            .store(unfinished.is_some(), Ordering::Relaxed);
+        let unfinished =
+            unfinished.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        match self.held.hold(unfinished) {
+            Some(all) if all > UNFINISHED => Err(Flood),
+            _ => Ok(()),
         }
     }
 
@@ -67,11 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Metered<S> {
         let this = &mut *self;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        let clock = &this.clock;
-        let arrived = this.frames.arrived(&buffer.filled()[before..], || {
-            clock.monotonic().nanoseconds()
-        });
-        if arrived == Err(Flood) {
+        if this.arrived(&buffer.filled()[before..]) == Err(Flood) {
             this.activity.flooded.store(true, Ordering::Relaxed);
             this.tell(cx);
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));

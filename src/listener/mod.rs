@@ -98,9 +98,8 @@ impl Limits {
     /// otherwise, and what the RFC asks for (RFC 9113 §6.5.2).
     const STREAMS: usize = 100;
 
-    /// The fewest, however many connections there are: more than the six that a browser gets over
-    /// HTTP/1.1.
-    const FEW_STREAMS: usize = 8;
+    /// The fewest, however many connections there are: the six that a browser gets over HTTP/1.1.
+    const FEW_STREAMS: usize = 6;
 
     /// How many streams a worker offers to all that come: a stream whose answer is not taken holds
     /// some KiB.
@@ -267,7 +266,7 @@ mod tests {
         let streams = |open| Limits::new(&config, open, 0).http2_streams;
         assert_eq!(
             [0, 1, 40, 64, 512, 5_000].map(streams),
-            [100, 100, 100, 64, 8, 8]
+            [100, 100, 100, 64, 8, 6]
         );
     }
 }

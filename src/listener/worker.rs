@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::listener::connection::{self, Seat, Speaks, Trouble};
+use crate::listener::metered::Heads;
 use crate::listener::preamble;
 use crate::listener::share::Place;
 use crate::listener::tls::{self, Tls};
@@ -69,11 +70,12 @@ impl Worker {
         let open = Arc::clone(&worker.open);
         let serving = async move {
             let mut nth = 0_u32;
+            let heads = Heads::default();
             while let Some((stream, remote, place)) = inbox.recv().await {
                 nth = nth.wrapping_add(1);
                 let open = Open(Arc::clone(&open), place);
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    desk.seat(stream, remote, open, nth);
+                    desk.seat(stream, remote, open, nth, heads.clone());
                 }
             }
         };
@@ -101,7 +103,7 @@ impl Worker {
 }
 
 impl<V: Service, C: Census> Desk<V, C> {
-    fn seat(&self, mut stream: TcpStream, remote: SocketAddr, open: Open, nth: u32) {
+    fn seat(&self, mut stream: TcpStream, remote: SocketAddr, open: Open, nth: u32, heads: Heads) {
         let config = self.config.load();
         let announced = self.is_edge && config.proxy_protocol && config.trusts(remote.ip());
         let tls = config.tls.clone().filter(|_| self.is_edge);
@@ -110,6 +112,7 @@ impl<V: Service, C: Census> Desk<V, C> {
             limits: Limits::new(&config, open.0.load(Ordering::Relaxed), nth),
             clock: Arc::clone(&self.clock),
             stages: self.stages.clone(),
+            heads,
             // A tunnel takes it along: it is still this connection when its HTTP has ended.
             hold: Hold::new((self.census.open(), open, self.alive.clone())),
         };

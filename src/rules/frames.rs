@@ -57,6 +57,7 @@ const CONTINUATION: u8 = 9;
 const PRIORITY_UPDATE: u8 = 16;
 
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 const PADDED: u8 = 8;
 
@@ -79,6 +80,11 @@ pub struct Frames {
     /// The next byte says how long the padding of a DATA frame is.
     padded: bool,
     begun: bool,
+    /// How much the frames of a header block announced that has not ended, this last frame's rest
+    /// included.
+    block: u32,
+    /// The header block goes on after this frame.
+    goes_on: bool,
     /// The highest stream that was opened.
     last_stream: u32,
     /// What was spent of each purse.
@@ -105,6 +111,12 @@ impl Frames {
     /// The highest stream that was opened so far.
     pub fn last_stream(&self) -> u32 {
         self.last_stream
+    }
+
+    /// How long the header block is that has yet to arrive whole, as far as its frames have said.
+    pub fn unfinished(&self) -> Option<u32> {
+        let is_open = self.goes_on || (self.block > 0 && self.skip > 0);
+        is_open.then_some(self.block)
     }
 
     /// Takes what arrived, from the connection's preface on. `now` is asked for only when a purse
@@ -155,6 +167,12 @@ impl Frames {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
         let length = u32::from_be_bytes([0, a, b, c]);
         self.skip = length;
+        match kind {
+            HEADERS => self.block = length,
+            CONTINUATION => self.block = self.block.saturating_add(length),
+            _ => self.block = 0,
+        }
+        self.goes_on = matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0;
         match kind {
             DATA if flags & PADDED != 0 && length > 0 => self.padded = true,
             DATA => return self.data(length, now),

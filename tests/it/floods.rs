@@ -356,3 +356,57 @@ fn uploads_that_stall_do_not_stall_others() {
     frames.data(LAST, b"last", true).unwrap();
     assert_eq!(frames.answer(LAST), RawAnswer::Status(200));
 }
+
+/// A request is in flight beside it, which keeps other deadlines from passing.
+#[test]
+fn a_head_that_is_never_finished_ends_its_connection() {
+    let upstream = Upstream::scripted(|exchange| {
+        let _ = exchange.peer_closes();
+        Ok(())
+    });
+    let toml = format!("{ROUTES}\n[limits]\nhead_timeout = \"300ms\"\n");
+    let world = World::start(&upstream, &toml);
+    let mut frames = Frames::connect(world.proxy());
+    // Settings are acknowledged meanwhile, which they cannot be within a head.
+    frames.headers(1, &head("GET", "/admin"), true).unwrap();
+    assert_eq!(frames.answer(1), RawAnswer::Status(401));
+    frames.headers(3, &head("GET", "/public"), true).unwrap();
+    eventually("a request is in flight", || upstream.received().len() == 1);
+    frames
+        .unfinished_headers(5, &head("GET", "/public"))
+        .unwrap();
+    assert_eq!(frames.answer(5), RawAnswer::Closed);
+    world.metric_becomes(
+        "gatelet_connection_errors_total",
+        &[("reason", "head_timeout")],
+        1.0,
+    );
+}
+
+#[test]
+fn unfinished_heads_are_bounded_all_together() {
+    let upstream = Upstream::echo();
+    let toml = format!("{ROUTES}\n[limits]\nrequest_head = \"1MiB\"\n");
+    let world = World::start(&upstream, &toml);
+    let filler = "x".repeat(15_000);
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        let mut frames = Frames::connect(world.proxy());
+        let mut taken = frames
+            .unfinished_headers(1, &head("GET", "/public"))
+            .is_ok();
+        for _ in 0..55 {
+            taken &= frames.continuation(1, &[("x-more", &filler)]).is_ok();
+        }
+        held.push((frames, taken));
+    }
+    let flood = [("reason", "flood")];
+    eventually("those past the bound are ended", || {
+        let errors = world.metrics();
+        errors.sum("gatelet_connection_errors_total", &flood) >= 30.0
+    });
+    assert_eq!(world.status_with("/admin", KEY), 200);
+    let mut frames = Frames::connect(world.proxy());
+    frames.headers(1, &head("GET", "/public"), true).unwrap();
+    assert_eq!(frames.answer(1), RawAnswer::Status(200));
+}

@@ -43,6 +43,24 @@ fn cancelled() -> Vec<u8> {
 }
 
 #[test]
+fn a_header_block_is_unfinished_until_its_last_byte() {
+    let mut frames = greeted();
+    let mut see = |bytes: &[u8]| {
+        assert_eq!(frames.arrived(bytes, || 0), Ok(()));
+        frames.unfinished()
+    };
+    let whole = headers(1);
+    assert_eq!(see(&whole[..9]), Some(20));
+    assert_eq!(see(&whole[9..28]), Some(20));
+    assert_eq!(see(&whole[28..]), None);
+    assert_eq!(see(&frame(DATA, 0, 1, &[0; 100])[..50]), None);
+    assert_eq!(see(&[0; 59]), None);
+    assert_eq!(see(&frame(HEADERS, 0, 3, &[0x82; 30])), Some(30));
+    assert_eq!(see(&frame(CONTINUATION, 0, 3, &[0x82; 5])), Some(35));
+    assert_eq!(see(&frame(CONTINUATION, END_HEADERS, 3, &[])), None);
+}
+
+#[test]
 fn floods_are_told_from_bursts() {
     for (case, unit, most) in [
         ("pings", frame(PING, 0, 0, &[0; 8]), 4_096),
