@@ -16,6 +16,7 @@ pub mod feed;
 pub mod form;
 pub mod frames;
 pub mod headers;
+pub mod health;
 pub mod issuer;
 pub mod jwk;
 pub mod jwt;
