@@ -126,16 +126,20 @@ pub(super) struct Upstream {
     /// What routes, metrics and logs call it.
     #[schemars(example = &"api")]
     pub(super) name: Option<String>,
-    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path`.
+    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path`; or a list of such,
+    /// all of one scheme: `["http://10.0.0.1:3000", "http://10.0.0.2:3000"]`. A name stands for all
+    /// the addresses that it has, and is looked up again every few seconds. Each request goes to the
+    /// address with the fewest in flight; one that cannot be reached, or that breaks three
+    /// connections in a row, is left out until it is back.
     #[schemars(example = &"http://127.0.0.1:3000")]
-    pub(super) url: Option<String>,
+    pub(super) url: Option<Urls>,
     /// What it speaks. `http2` without TLS is spoken with prior knowledge; gRPC needs it.
     pub(super) protocol: Protocol,
     /// Of an `https` upstream: a file with the certificates of those who vouch for it, in PEM;
     /// absent: whom the machine trusts.
     #[schemars(example = &"tls/ca.crt")]
     pub(super) ca_file: Option<String>,
-    /// The name that its certificate is for; absent: the host of `url`.
+    /// The name that its certificate is for; absent: the host of the URL.
     #[schemars(example = &"api.internal")]
     pub(super) server_name: Option<String>,
     /// A file with the certificate that is shown to it, and the chain behind it, in PEM.
@@ -144,14 +148,16 @@ pub(super) struct Upstream {
     /// A file with the private key of `client_certificate`, in PEM.
     #[schemars(example = &"tls/client.key")]
     pub(super) client_key: Option<String>,
-    /// The longest a connect may take, and a wait for a free connection.
+    /// The longest a connect may take, TLS included, and a wait for a free connection. Where an
+    /// address cannot be reached, up to two others are tried, and all together take at most twice as
+    /// long.
     pub(super) connect_timeout: Period,
     /// The longest until the response head, once the request was sent.
     pub(super) response_timeout: Period,
     /// How long a pooled connection may rest before it is closed. Keep it below the upstream's own
     /// (Node closes at 5 s).
     pub(super) idle_timeout: Period,
-    /// The most connections open at once, over all workers.
+    /// The most connections open at once, over all addresses and workers.
     #[schemars(range(min = 1))]
     pub(super) max_connections: usize,
 }
@@ -170,6 +176,25 @@ impl Default for Upstream {
             response_timeout: seconds(30),
             idle_timeout: seconds(4),
             max_connections: 1024,
+        }
+    }
+}
+
+/// Where an upstream listens.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Urls {
+    /// At one address, or at those of one name.
+    One(String),
+    /// At each of these.
+    Several(Vec<String>),
+}
+
+impl Urls {
+    pub(super) fn all(&self) -> &[String] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Several(urls) => urls,
         }
     }
 }

@@ -11,6 +11,7 @@ mod harness;
 mod advised;
 mod answers;
 mod architecture;
+mod balance;
 mod chaos;
 mod config;
 mod cors;

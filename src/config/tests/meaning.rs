@@ -33,11 +33,22 @@ fn a_valid_route_is_built_as_written() {
         host: "127.0.0.1".into(),
         port: 3000,
     };
-    assert_eq!(config.upstreams[0].address, tcp);
+    assert_eq!(config.upstreams[0].addresses, [tcp]);
     assert_eq!(
-        config.upstreams[1].address,
-        Address::Unix("/run/api.sock".into())
+        config.upstreams[1].addresses,
+        [Address::Unix("/run/api.sock".into())]
     );
+}
+
+#[test]
+fn an_upstream_may_have_several_addresses() {
+    let text = "[[upstreams]]\nname = \"api\"\nurl = [\"http://b:1\", \"http://[::1]\"]\n";
+    let upstream = &loaded(&format!("{text}{STORE}{ROUTE}")).config.upstreams[0];
+    let tcp = |host: &str, port| Address::Tcp {
+        host: host.into(),
+        port,
+    };
+    assert_eq!(upstream.addresses, [tcp("b", 1), tcp("::1", 80)]);
 }
 
 #[test]

@@ -242,6 +242,26 @@ fn each_bad_value_says_what_and_how() {
             "11: upstreams[1].ca_file: the upstream is not spoken to over TLS; write https://",
         ),
         (
+            "[[upstreams]]\nname = \"b\"\nurl = []",
+            "10: upstreams[1].url: the list has no address; write url = \"http://127.0.0.1:3000\"",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = [\"http://b\", \"http://B:80/\"]",
+            "10: upstreams[1].url: \"http://B:80/\" stands there twice; name",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = [\"http://b\", \"HTTP://c\", \"unix:/b\"]",
+            "10: upstreams[1].url: \"http\" and \"unix\" are mixed; give",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = [\"http://b\", \"http://c/v1\"]",
+            "10: upstreams[1].url: \"http://c/v1\": it has a path, and",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = 3000",
+            "10: upstreams[1].url: expected a string or a list, found a whole number; write it like \"http://127.0.0.1:3000\"",
+        ),
+        (
             "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nmax_connections = 0",
             "11: upstreams[1].max_connections: 0 is too small; the least is 1",
         ),

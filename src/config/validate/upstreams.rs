@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rustls::pki_types::ServerName;
 
 use super::super::problems::{Findings, quoted};
-use super::super::raw::{self, Upstream};
+use super::super::raw::{self, Upstream, Urls};
 use super::super::reload::Watch;
 use super::{bounded, positive, tls};
 use crate::listener;
@@ -16,6 +16,9 @@ use crate::upstream::{Address, Config, Protocol, Tls};
 
 /// The longest path that a unix socket address holds, its terminator left out.
 const LONGEST_SOCKET_PATH: usize = 107;
+
+/// What the URL of an upstream can begin with.
+const SCHEMES: [&str; 3] = ["http", "https", "unix"];
 
 /// Judges the upstreams. The places of those with a bad URL are kept, so that the rest count right.
 pub(super) fn upstreams(
@@ -42,15 +45,14 @@ pub(super) fn upstreams(
                 findings.problem_with(&key("name"), message, "give each its own name");
             }
         }
-        let place = upstream
-            .url
-            .as_deref()
-            .and_then(|url| place(&key("url"), url, listen, findings));
-        let tls = tls(upstream, place.as_ref(), &key, watch, findings);
-        let address = place.map(|place| place.address);
+        let urls = upstream.url.as_ref().map(Urls::all);
+        let places = urls.map(|urls| places(&key("url"), urls, listen, findings));
+        let places = places.unwrap_or_default();
+        let tls = tls(upstream, &places, &key, watch, findings);
+        let addresses = places.into_iter().map(|place| place.address);
         built.push(Config {
             name: upstream.name.as_deref().unwrap_or_default().into(),
-            address: address.unwrap_or_else(|| Address::Unix(PathBuf::new())),
+            addresses: addresses.collect(),
             protocol: protocol(upstream),
             tls,
             connect_timeout: positive(&key("connect_timeout"), upstream.connect_timeout, findings),
@@ -64,6 +66,40 @@ pub(super) fn upstreams(
         });
     }
     built
+}
+
+/// Judges where one upstream listens; what is bad is left out.
+fn places(
+    key: &str,
+    urls: &[String],
+    listen: &listener::Config,
+    findings: &mut Findings,
+) -> Vec<Place> {
+    if urls.is_empty() {
+        let suggestion = "write url = \"http://127.0.0.1:3000\"";
+        findings.problem_with(key, "the list has no address", suggestion);
+    }
+    let mut places: Vec<Place> = Vec::with_capacity(urls.len());
+    for url in urls {
+        let Some(place) = place(key, url, listen, findings) else {
+            continue;
+        };
+        if places.iter().any(|known| known.address == place.address) {
+            let message = format!("{} stands there twice", quoted(url));
+            findings.problem_with(key, message, "name each address once");
+        } else {
+            places.push(place);
+        }
+    }
+    let mut schemes = urls.iter().filter_map(|url| scheme(url));
+    if let Some(first) = schemes.next()
+        && let Some(other) = schemes.find(|other| !other.eq_ignore_ascii_case(first))
+    {
+        let message = format!("{first:?} and {other:?} are mixed");
+        let suggestion = "give all its addresses one scheme, or make them two upstreams";
+        findings.problem_with(key, message, suggestion);
+    }
+    places
 }
 
 /// Whether `name` can be a name in metrics, logs and headers; reported where it cannot.
@@ -132,16 +168,15 @@ fn protocol(upstream: &Upstream) -> Protocol {
     }
 }
 
-/// How an upstream at `place` is spoken to over TLS; none where its URL says `http`.
+/// How an upstream at these places is spoken to over TLS; none where its URLs say `http`.
 fn tls(
     upstream: &Upstream,
-    place: Option<&Place>,
+    places: &[Place],
     key: &impl Fn(&str) -> String,
     watch: &mut Watch,
     findings: &mut Findings,
 ) -> Option<Tls> {
-    let place = place?;
-    if !place.over_tls {
+    if !places.first()?.over_tls {
         let said = [
             ("ca_file", &upstream.ca_file),
             ("server_name", &upstream.server_name),
@@ -177,15 +212,15 @@ fn tls(
             None
         }
     };
-    let name = match (&upstream.server_name, &place.address) {
-        (Some(name), _) => (key("server_name"), name.as_str()),
-        (None, Address::Tcp { host, .. }) => (key("url"), &**host),
-        (None, Address::Unix(_)) => return None,
-    };
-    let Ok(server_name) = ServerName::try_from(name.1.to_owned()) else {
-        let message = format!("{} is not a name that a certificate is for", quoted(name.1));
-        findings.problem_with(&name.0, message, "write server_name = \"api.internal\"");
-        return None;
+    let server_name = if let Some(name) = &upstream.server_name {
+        Some(server_name(&key("server_name"), name, findings)?)
+    } else {
+        for place in places {
+            if let Address::Tcp { host, .. } = &place.address {
+                server_name(&key("url"), host, findings)?;
+            }
+        }
+        None
     };
     let authorities = authorities?;
     if authorities.roots().is_empty() {
@@ -204,9 +239,28 @@ fn tls(
     }
 }
 
+/// The name of an upstream's certificate.
+fn server_name(key: &str, name: &str, findings: &mut Findings) -> Option<ServerName<'static>> {
+    let parsed = ServerName::try_from(name.to_owned());
+    if parsed.is_err() {
+        let message = format!("{} is not a name that a certificate is for", quoted(name));
+        findings.problem_with(key, message, "write server_name = \"api.internal\"");
+    }
+    parsed.ok()
+}
+
 struct Bad {
     message: &'static str,
     way_out: &'static str,
+}
+
+/// What stands before the colon of a URL, if it is one that gatelet knows.
+fn scheme(url: &str) -> Option<&str> {
+    let (scheme, _) = url.split_once(':')?;
+    let known = SCHEMES
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    known.then_some(scheme)
 }
 
 fn parse(url: &str) -> Result<Place, Bad> {

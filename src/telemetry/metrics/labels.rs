@@ -154,6 +154,18 @@ label! {
 }
 
 label! {
+    /// How an address of an upstream stands.
+    AddressState {
+        /// It takes requests.
+        InService = "in_service",
+        /// It failed, and is tried again after a back-off.
+        Ejected = "ejected",
+        /// It does not pass the health check.
+        Unhealthy = "unhealthy",
+    }
+}
+
+label! {
     /// Which listener a connection came in by.
     Listener {
         /// Guarded traffic.
