@@ -160,6 +160,9 @@ pub(super) struct Upstream {
     /// The most connections open at once, over all addresses and workers.
     #[schemars(range(min = 1))]
     pub(super) max_connections: usize,
+    /// Asks each address whether it is well, beside the requests. One that fails gets none until it
+    /// passes again, as long as there is any other. Without this section only requests tell.
+    pub(super) health_check: Option<HealthCheck>,
 }
 
 impl Default for Upstream {
@@ -176,6 +179,7 @@ impl Default for Upstream {
             response_timeout: seconds(30),
             idle_timeout: seconds(4),
             max_connections: 1024,
+            health_check: None,
         }
     }
 }
@@ -195,6 +199,38 @@ impl Urls {
         match self {
             Self::One(url) => std::slice::from_ref(url),
             Self::Several(urls) => urls,
+        }
+    }
+}
+
+/// `[upstreams.health_check]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path"]))]
+pub(super) struct HealthCheck {
+    /// What is asked for, with GET and the host of its URL. 2xx is well; anything else is not.
+    #[schemars(example = &"/healthz")]
+    pub(super) path: Option<String>,
+    /// From one check to the next.
+    pub(super) interval: Period,
+    /// The longest until the answer begins, connecting included.
+    pub(super) timeout: Period,
+    /// How many checks in a row have to pass until an unhealthy address is healthy.
+    #[schemars(range(min = 1))]
+    pub(super) healthy_threshold: u32,
+    /// How many checks in a row have to fail until a healthy address is unhealthy.
+    #[schemars(range(min = 1))]
+    pub(super) unhealthy_threshold: u32,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: None,
+            interval: seconds(5),
+            timeout: seconds(1),
+            healthy_threshold: 1,
+            unhealthy_threshold: 2,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which addresses an upstream has now, and how each of them stands: one directory for all workers.
 //!
-//! What happens to requests is told to it; its tasks resolve names and try ejected addresses again.
-//! What follows from all that is judged in `rules::health`.
+//! What happens to requests is told to it; its tasks resolve names, try ejected addresses again and
+//! carry out health checks. What follows from all that is judged in `rules::health`.
 
 mod tending;
 

@@ -75,6 +75,11 @@ impl Endpoint {
         &self.target
     }
 
+    /// What `Host` says to it in a health check.
+    pub(super) fn authority(&self) -> String {
+        self.address.authority()
+    }
+
     /// The host that its address names; a unix socket has none.
     pub(super) fn host(&self) -> &str {
         match &self.address {

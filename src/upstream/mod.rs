@@ -1,6 +1,7 @@
 //! The API's side: addresses, connection pools, forwarding, bodies and tunnels.
 
 pub mod body;
+mod check;
 mod connection;
 pub mod directory;
 mod endpoint;
@@ -25,6 +26,7 @@ use http::Method;
 use http::uri::PathAndQuery;
 
 use crate::platform::Clock;
+use crate::rules::health::Thresholds;
 
 use directory::Directory;
 use head::Head;
@@ -41,6 +43,17 @@ pub enum Address {
     },
     /// `unix:/path`
     Unix(PathBuf),
+}
+
+impl Address {
+    /// What `Host` says to it where no caller has said anything.
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
 }
 
 /// What an upstream speaks.
@@ -127,4 +140,19 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// The most connections open at once, over all addresses and workers.
     pub max_connections: usize,
+    /// How it is asked whether it is well; `None` where only requests tell.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// How each address of an upstream is asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for with GET; 2xx is well.
+    pub path: PathAndQuery,
+    /// From one check of an address to the next.
+    pub interval: Duration,
+    /// The longest until the answer's head, connecting included.
+    pub timeout: Duration,
+    /// How many checks in a row it takes to change what is thought of an address.
+    pub thresholds: Thresholds,
 }

@@ -1,5 +1,6 @@
 //! Several addresses of one upstream: who gets a request, who is left out, and who comes back.
 
+mod checks;
 mod names;
 
 use std::net::{TcpListener, TcpStream};

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use super::{DIGEST, ROUTE, STORE, UPSTREAM, loaded, warnings, with};
 use crate::rules::bucket::Rate;
 use crate::rules::credential::Kind;
-use crate::upstream::Address;
+use crate::rules::health::Thresholds;
+use crate::upstream::{Address, HealthCheck};
 
 #[test]
 fn a_valid_route_is_built_as_written() {
@@ -41,14 +44,22 @@ fn a_valid_route_is_built_as_written() {
 }
 
 #[test]
-fn an_upstream_may_have_several_addresses() {
-    let text = "[[upstreams]]\nname = \"api\"\nurl = [\"http://b:1\", \"http://[::1]\"]\n";
+fn an_upstream_may_have_several_addresses_and_a_health_check() {
+    let text = "[[upstreams]]\nname = \"api\"\nurl = [\"http://b:1\", \"http://[::1]\"]\n\
+                [upstreams.health_check]\npath = \"/healthz?deep\"\ntimeout = \"250ms\"\n";
     let upstream = &loaded(&format!("{text}{STORE}{ROUTE}")).config.upstreams[0];
-    let tcp = |host: &str, port| Address::Tcp {
-        host: host.into(),
-        port,
+    let authorities: Vec<String> = upstream.addresses.iter().map(Address::authority).collect();
+    assert_eq!(authorities, ["b:1", "[::1]:80"]);
+    let check = HealthCheck {
+        path: PathAndQuery::from_static("/healthz?deep"),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_millis(250),
+        thresholds: Thresholds {
+            healthy: 1,
+            unhealthy: 2,
+        },
     };
-    assert_eq!(upstream.addresses, [tcp("b", 1), tcp("::1", 80)]);
+    assert_eq!(upstream.health_check, Some(check));
 }
 
 #[test]

@@ -262,6 +262,22 @@ fn each_bad_value_says_what_and_how() {
             "10: upstreams[1].url: expected a string or a list, found a whole number; write it like \"http://127.0.0.1:3000\"",
         ),
         (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nhealth_check = {}",
+            "11: upstreams[1].health_check.path: missing; write path = \"/healthz\"",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nhealth_check = { path = \"healthz\" }",
+            "11: upstreams[1].health_check.path: \"healthz\" is not a path; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nhealth_check = { path = \"/\", interval = \"1ms\" }",
+            "11: upstreams[1].health_check.interval: 1ms is too often; the least is 100ms; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nhealth_check = { path = \"/\", unhealthy_threshold = 0 }",
+            "11: upstreams[1].health_check.unhealthy_threshold: 0 is too small; the least is 1",
+        ),
+        (
             "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nmax_connections = 0",
             "11: upstreams[1].max_connections: 0 is too small; the least is 1",
         ),

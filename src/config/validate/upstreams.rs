@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use rustls::pki_types::ServerName;
 
 use super::super::problems::{Findings, quoted};
@@ -12,13 +14,17 @@ use super::super::reload::Watch;
 use super::{bounded, positive, tls};
 use crate::listener;
 use crate::platform::Authorities;
-use crate::upstream::{Address, Config, Protocol, Tls};
+use crate::rules::health::Thresholds;
+use crate::upstream::{Address, Config, HealthCheck, Protocol, Tls};
 
 /// The longest path that a unix socket address holds, its terminator left out.
 const LONGEST_SOCKET_PATH: usize = 107;
 
 /// What the URL of an upstream can begin with.
 const SCHEMES: [&str; 3] = ["http", "https", "unix"];
+
+/// Below this a check is an attack.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Judges the upstreams. The places of those with a bad URL are kept, so that the rest count right.
 pub(super) fn upstreams(
@@ -63,6 +69,10 @@ pub(super) fn upstreams(
             ),
             idle_timeout: bounded(&key("idle_timeout"), upstream.idle_timeout, findings),
             max_connections: upstream.max_connections,
+            health_check: upstream
+                .health_check
+                .as_ref()
+                .map(|check| health_check(&key("health_check"), check, findings)),
         });
     }
     built
@@ -100,6 +110,32 @@ fn places(
         findings.problem_with(key, message, suggestion);
     }
     places
+}
+
+fn health_check(key: &str, raw: &raw::HealthCheck, findings: &mut Findings) -> HealthCheck {
+    let below = |name: &str| format!("{key}.{name}");
+    let written = raw.path.as_deref().unwrap_or("/");
+    let path = written.parse().unwrap_or(PathAndQuery::from_static("/"));
+    // What was read of it has to be all of it.
+    if path.as_str() != written || !written.starts_with('/') || !written.is_ascii() {
+        let message = format!("{} is not a path", quoted(written));
+        let suggestion = "write it like \"/healthz\", in visible ASCII";
+        findings.problem_with(&below("path"), message, suggestion);
+    }
+    let interval = positive(&below("interval"), raw.interval, findings);
+    if interval < SHORTEST_INTERVAL && !interval.is_zero() {
+        let message = format!("{} is too often; the least is 100ms", raw.interval);
+        findings.problem_with(&below("interval"), message, "write it like \"5s\"");
+    }
+    HealthCheck {
+        path,
+        interval,
+        timeout: positive(&below("timeout"), raw.timeout, findings),
+        thresholds: Thresholds {
+            healthy: raw.healthy_threshold,
+            unhealthy: raw.unhealthy_threshold,
+        },
+    }
 }
 
 /// Whether `name` can be a name in metrics, logs and headers; reported where it cannot.

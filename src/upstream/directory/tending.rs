@@ -1,4 +1,4 @@
-//! The tasks that keep a directory true: names and trials.
+//! The tasks that keep a directory true: names, trials and health checks.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{Directory, Found};
 use crate::platform::Platform;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::Config;
+use crate::upstream::check::check;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::stream::Socket;
+use crate::upstream::{Config, HealthCheck};
 
 /// How long after a look-up the next one may begin, if a failure is the reason for it.
 const SPACING: Duration = Duration::from_secs(1);
@@ -39,6 +40,9 @@ impl Tended {
             tasks.spawn(keep_resolving(Arc::clone(&directory), place));
         }
         tasks.spawn(keep_trying(Arc::clone(&directory)));
+        if let Some(check) = &config.health_check {
+            tasks.spawn(keep_checking(Arc::clone(&directory), check.clone()));
+        }
         Self {
             directory,
             _tasks: tasks,
@@ -126,6 +130,27 @@ async fn try_again(directory: Arc<Directory>, endpoint: Arc<Endpoint>) {
     });
 }
 
+/// Checks every address at once, each interval, for ever.
+async fn keep_checking(directory: Arc<Directory>, how: HealthCheck) {
+    let how = Arc::new(how);
+    let mut rounds = interval(how.interval);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Names may be on their way; where there is none, none is checked.
+        let _ = directory.reachable().await;
+        rounds.tick().await;
+        let mut checks = JoinSet::new();
+        for endpoint in directory.endpoints().iter().map(Arc::clone) {
+            let (directory, how) = (Arc::clone(&directory), Arc::clone(&how));
+            checks.spawn(async move {
+                let outcome = check(&endpoint, &directory.config, &how).await;
+                directory.checked(&endpoint, outcome, &how);
+            });
+        }
+        checks.join_all().await;
+    }
+}
+
 impl Directory {
     /// Takes up a look-up. One that failed changes nothing but what is said of it.
     fn resolved(&self, place: usize, outcome: Result<Vec<IpAddr>, String>) {
@@ -160,6 +185,15 @@ impl Directory {
                 _ => {}
             }
             *known = fresh;
+        });
+    }
+
+    /// Takes up a health check.
+    fn checked(&self, endpoint: &Endpoint, outcome: Result<(), String>, how: &HealthCheck) {
+        let passed = outcome.is_ok();
+        let why = outcome.err().unwrap_or_default();
+        self.change(endpoint, &why, |condition| {
+            condition.checked.take(passed, how.thresholds);
         });
     }
 }

@@ -52,6 +52,7 @@ fn tended(addresses: Vec<Address>, book: &Book) -> Tended {
         response_timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),
         max_connections: 1,
+        health_check: None,
     };
     let platform = Platform {
         resolver: Arc::new(book.clone()),

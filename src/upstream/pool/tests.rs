@@ -28,6 +28,7 @@ fn config(addresses: Vec<Address>) -> Config {
         response_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
         max_connections: 1,
+        health_check: None,
     }
 }
 
