@@ -10,12 +10,8 @@
 //! an honest peer sends is paid for by what it does besides or by what was sent to it; so no rate is
 //! too high as long as it is good for something.
 
-/// How much a purse holds: what may be spent at once. 4,096 pings or 128 settings; after a rest
-/// twice as much, as what time refills is added only to an empty purse.
-const FULL: u32 = 65_536;
-
-/// What a second refills: 256 pings, or 8 settings.
-const REFILL: u64 = 4_096;
+/// In how many seconds time refills a purse.
+const SECONDS: u32 = 16;
 
 /// The price of a frame that carries next to nothing.
 const SMALL: u32 = 16;
@@ -107,6 +103,24 @@ enum Purse {
     Cancel,
 }
 
+impl Purse {
+    const ALL: [Self; 3] = [Self::Echo, Self::Empty, Self::Cancel];
+
+    /// How much it holds: what may be spent at once. After a rest it is twice as much, as what time
+    /// refills is added only to an empty purse.
+    ///
+    /// Thousands of connections may spend all of it at the same time, so it is what an honest peer
+    /// needs and not much more: 256 pings; 16 settings; a page's requests or a client's that gives up on
+    /// all of them at once, some 4,000.
+    fn room(self) -> u32 {
+        match self {
+            Self::Echo => 4_096,
+            Self::Empty => 8_192,
+            Self::Cancel => 65_536,
+        }
+    }
+}
+
 impl Frames {
     /// The highest stream that was opened so far.
     pub fn last_stream(&self) -> u32 {
@@ -178,7 +192,7 @@ impl Frames {
             DATA => return self.data(length, now),
             HEADERS => {
                 self.last_stream = self.last_stream.max(u32::from_be_bytes(stream) << 1 >> 1);
-                for purse in [Purse::Echo, Purse::Empty, Purse::Cancel] {
+                for purse in Purse::ALL {
                     self.refill(purse, REQUEST);
                 }
             }
@@ -223,20 +237,24 @@ impl Frames {
     fn spend(&mut self, purse: Purse, price: u32, now: &impl Fn() -> u64) -> Result<(), Flood> {
         let spent = &mut self.spent[purse as usize];
         *spent = spent.saturating_add(price);
-        if *spent <= FULL {
+        if *spent <= purse.room() {
             return Ok(());
         }
         // What time refills is added when it is needed: seldom, or never.
         let now = now();
         let passed = u128::from(now.saturating_sub(self.refilled));
-        let by = u32::try_from(passed * u128::from(REFILL) / 1_000_000_000).unwrap_or(u32::MAX);
-        if by > 0 {
+        let earned = |purse: Purse| {
+            let earned = passed * u128::from(purse.room() / SECONDS) / 1_000_000_000;
+            u32::try_from(earned).unwrap_or(u32::MAX)
+        };
+        // Not before it comes to something for each, so that nothing is lost to rounding for good.
+        if earned(Purse::Echo) > 0 {
             self.refilled = now;
-            for purse in [Purse::Echo, Purse::Empty, Purse::Cancel] {
-                self.refill(purse, by);
+            for purse in Purse::ALL {
+                self.refill(purse, earned(purse));
             }
         }
-        if self.spent[purse as usize] > FULL {
+        if self.spent[purse as usize] > purse.room() {
             return Err(Flood);
         }
         Ok(())

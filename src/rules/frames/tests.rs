@@ -63,23 +63,23 @@ fn a_header_block_is_unfinished_until_its_last_byte() {
 #[test]
 fn floods_are_told_from_bursts() {
     for (case, unit, most) in [
-        ("pings", frame(PING, 0, 0, &[0; 8]), 4_096),
-        ("pongs", frame(PING, ACK, 0, &[0; 8]), 4_096),
-        ("settings", frame(SETTINGS, 0, 0, &[0; 6]), 128),
-        ("acknowledgements", frame(SETTINGS, ACK, 0, &[]), 4_096),
-        ("priorities", frame(PRIORITY, 0, 1, &[0; 5]), 4_096),
-        ("updates", frame(PRIORITY_UPDATE, 0, 0, b"xxxxu=1"), 4_096),
-        ("windows", frame(WINDOW_UPDATE, 0, 0, &[0; 4]), 4_096),
-        ("continuations", frame(CONTINUATION, 0, 1, &[]), 4_096),
-        ("unknown", frame(0xbe, 0, 0, &[]), 4_096),
-        ("unknown and long", frame(0xbe, 0, 0, &[0; 8_176]), 8),
-        ("empty data", frame(DATA, 0, 1, &[]), 13_107),
-        ("bytes", frame(DATA, 0, 1, b"x"), 16_384),
-        ("padding", frame(DATA, PADDED, 1, &[99; 100]), 13_107),
+        ("pings", frame(PING, 0, 0, &[0; 8]), 256),
+        ("pongs", frame(PING, ACK, 0, &[0; 8]), 256),
+        ("settings", frame(SETTINGS, 0, 0, &[0; 6]), 16),
+        ("acknowledgements", frame(SETTINGS, ACK, 0, &[]), 256),
+        ("priorities", frame(PRIORITY, 0, 1, &[0; 5]), 512),
+        ("updates", frame(PRIORITY_UPDATE, 0, 0, b"xxxxu=1"), 512),
+        ("windows", frame(WINDOW_UPDATE, 0, 0, &[0; 4]), 256),
+        ("continuations", frame(CONTINUATION, 0, 1, &[]), 512),
+        ("unknown", frame(0xbe, 0, 0, &[]), 512),
+        ("unknown and long", frame(0xbe, 0, 0, &[0; 8_176]), 1),
+        ("empty data", frame(DATA, 0, 1, &[]), 1_638),
+        ("bytes", frame(DATA, 0, 1, b"x"), 2_048),
+        ("padding", frame(DATA, PADDED, 1, &[99; 100]), 1_638),
         (
             "a byte, padded",
             frame(DATA, PADDED, 1, &[2, 1, 0, 0]),
-            16_384,
+            2_048,
         ),
         ("cancelled requests", cancelled(), 4_094),
     ] {
@@ -90,16 +90,16 @@ fn floods_are_told_from_bursts() {
 #[test]
 fn a_steady_trickle_is_no_flood() {
     let ping = frame(PING, 0, 0, &[0; 8]);
-    assert!(sustained(&ping, 256, 0));
-    assert!(!sustained(&ping, 512, 0));
-    assert!(!sustained(&ping, 512, 17), "its answers do not pay for it");
-    assert!(sustained(&frame(DATA, 0, 1, b"x"), 1_000, 0));
+    assert!(sustained(&ping, 16, 0));
+    assert!(!sustained(&ping, 32, 0));
+    assert!(!sustained(&ping, 32, 17), "its answers do not pay for it");
+    assert!(sustained(&frame(DATA, 0, 1, b"x"), 125, 0));
     assert!(sustained(&cancelled(), 256, 0));
     assert!(
         !sustained(&cancelled(), 512, 100_000),
         "nor does a download"
     );
-    assert!(sustained(&frame(SETTINGS, 0, 0, &[0; 6]), 8, 0));
+    assert!(sustained(&frame(SETTINGS, 0, 0, &[0; 6]), 1, 0));
 }
 
 #[test]
