@@ -13,6 +13,7 @@ pub mod credential;
 pub mod decision;
 pub mod feed;
 pub mod form;
+pub mod forwarded;
 pub mod headers;
 pub mod issuer;
 pub mod jwk;
