@@ -68,7 +68,7 @@ impl Worker {
             while let Some((stream, remote)) = inbox.recv().await {
                 let open = Open(Arc::clone(&open));
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    desk.seat(stream, remote, open);
+                    desk.take(stream, remote, open);
                 }
             }
         };
@@ -91,16 +91,41 @@ impl Worker {
 }
 
 impl<V: Service, C: Census> Desk<V, C> {
-    fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open) {
-        let config = self.config.load();
-        let seat = Seat {
+    /// Serves one connection in the clear until it ends, whatever it came by; no worker counts it.
+    ///
+    /// Dropping the future closes the connection at once.
+    pub fn serve<S>(
+        &self,
+        stream: S,
+        remote: SocketAddr,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send + use<S, V, C>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let arrival = Arrival {
+            remote,
+            over_tls: false,
+            certificate: None,
+        };
+        self.seat(&self.config.load(), ())
+            .serve(stream, Speaks::AsItBegins, arrival)
+    }
+
+    /// What a connection is served with that `counted` counts, besides the census.
+    fn seat(&self, config: &Config, counted: impl Send + Sync + 'static) -> Seat<V> {
+        Seat {
             service: Arc::clone(&self.service),
-            limits: Limits::from(&**config),
+            limits: Limits::from(config),
             clock: Arc::clone(&self.clock),
             stages: self.stages.clone(),
             // A tunnel takes it along: it is still this connection when its HTTP has ended.
-            hold: Hold::new((self.census.open(), open, self.alive.clone())),
-        };
+            hold: Hold::new((self.census.open(), counted, self.alive.clone())),
+        }
+    }
+
+    fn take(&self, stream: TcpStream, remote: SocketAddr, open: Open) {
+        let config = self.config.load();
+        let seat = self.seat(&config, open);
         let tls = config.tls.clone().filter(|_| self.encrypted);
         let arrival = Arrival {
             remote,
