@@ -72,16 +72,18 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
-/// An address of `X-Forwarded-For`, with or without a port.
+/// An address of `X-Forwarded-For`, with or without a port; one of IPv6 may stand in brackets.
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
-    let hop = std::str::from_utf8(hop).ok()?.trim();
-    let address = match hop.parse::<SocketAddr>() {
-        Ok(socket) => socket.ip(),
-        Err(_) => hop
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse()
-            .ok()?,
+    let hop = std::str::from_utf8(hop.trim_ascii()).ok()?;
+    if let Ok(socket) = hop.parse::<SocketAddr>() {
+        return Some(socket.ip().to_canonical());
+    }
+    let bracketed = hop
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = match bracketed {
+        Some(inner) => IpAddr::V6(inner.parse().ok()?),
+        None => hop.parse().ok()?,
     };
     Some(address.to_canonical())
 }
@@ -115,6 +117,12 @@ mod tests {
             (&["1.1.1.1:8080, [fd00::1]:99"], "1.1.1.1"),
             (&["6.6.6.6, nonsense, 10.1.1.1"], "10.1.1.1"),
             (&["10.2.2.2"], "10.2.2.2"),
+            (&["[fd00::1],[fd00::2]:1, fd00::3"], "fd00::1"),
+            // What is not quite an address is none.
+            (&["[fd00::1"], "10.0.0.1"),
+            (&["fd00::1]"], "10.0.0.1"),
+            (&["[[fd00::1]]"], "10.0.0.1"),
+            (&["[1.1.1.1]"], "10.0.0.1"),
             (&[], "10.0.0.1"),
         ] {
             assert_eq!(
