@@ -266,7 +266,7 @@ impl HeaderRules {
             let kept: Vec<HeaderValue> = headers
                 .get_all(header::SET_COOKIE)
                 .iter()
-                .filter(|value| !self.is_private_cookie(value.as_bytes()))
+                .filter(|value| !self.is_private_cookie(cookie::pair_of(value.as_bytes())))
                 .cloned()
                 .collect();
             headers.remove(header::SET_COOKIE);
