@@ -13,10 +13,13 @@ use crate::rules::form::{Line, Lines};
 use crate::rules::{cookie, refresh};
 
 /// Whether a name speaks to the next hop only (RFC 9110 §7.6.1), besides those `Connection` lists.
+///
+/// `close` is reserved, so that the option of that name lists no field (RFC 9112 §9.6).
 fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
         name,
-        b"connection"
+        b"close"
+            | b"connection"
             | b"keep-alive"
             | b"proxy-authenticate"
             | b"proxy-authorization"
