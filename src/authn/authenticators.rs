@@ -13,7 +13,7 @@ use crate::cache::verdicts::Known;
 use crate::platform::Monotonic;
 use crate::rules::api_key::{Digest, Shape, shape};
 use crate::rules::decision::{Fault, Refusal, Reject};
-use crate::rules::jwt::{issuer_of, looks_like_jwt};
+use crate::rules::jwt::{issuers_of, looks_like_jwt};
 use crate::rules::session::PREFIX;
 use crate::rules::time::Timestamp;
 use crate::telemetry::metrics::{Cache, CacheResult, WorkerShard};
@@ -117,15 +117,21 @@ impl Authenticators {
         if let Some(token) = self.issuers.remembered(&digest) {
             return Some(Sorted::Known(Jwt::Trusted(token)));
         }
-        let issuer = issuer_of(bearer)?;
-        let whose = match (own, self.issuers.named(&issuer)) {
-            (Some(own), _) if issuer == self.own_issuer => Whose::Own(own),
-            (_, Some(trusted)) => Whose::Trusted(trusted),
-            // One that was issued here before.
-            (None, None) if issuer == self.own_issuer => Whose::Nobody,
-            _ => return None,
-        };
+        let named = issuers_of(bearer);
+        let whose = named.iter().find_map(|issuer| self.whose(issuer))?;
         Some(Sorted::New(digest, whose))
+    }
+
+    /// Whose the tokens of an issuer are; `None` if it is nobody's here.
+    fn whose(&self, issuer: &str) -> Option<Whose<'_>> {
+        let is_own = *issuer == *self.own_issuer;
+        match (self.access.as_deref(), self.issuers.named(issuer)) {
+            (Some(own), _) if is_own => Some(Whose::Own(own)),
+            (_, Some(trusted)) => Some(Whose::Trusted(trusted)),
+            // One that was issued here before.
+            (None, None) if is_own => Some(Whose::Nobody),
+            _ => None,
+        }
     }
 
     /// The token that a bearer is, expired or not; `None` if it is none of those that it says.

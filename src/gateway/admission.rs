@@ -17,6 +17,7 @@ use crate::rules::bucket::Rate;
 use crate::rules::credential::{self, Kind, Kinds};
 use crate::rules::decision::{Refusal, Reject};
 use crate::rules::form::{Line, Lines};
+use crate::rules::forwarded::Caller;
 use crate::rules::policy::{Admitted, Policy};
 use crate::rules::refresh;
 use crate::rules::time::Timestamp;
@@ -24,7 +25,6 @@ use crate::telemetry::metrics::{OWN_ROUTES, WorkerShard};
 use crate::tokens::OwnRoute;
 
 use super::RouteConfig;
-use super::peer::Caller;
 
 /// A request that was let in.
 #[derive(Debug)]

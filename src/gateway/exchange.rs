@@ -8,12 +8,12 @@ use http::{HeaderValue, Method, StatusCode};
 use crate::authn::proven::Proven;
 use crate::platform::Monotonic;
 use crate::rules::decision::Refusal;
+use crate::rules::forwarded::Caller;
 use crate::telemetry::access_log::{Line, LoggedPath};
 use crate::telemetry::metrics::{Outcome, RouteSeries, RouteShard, StatusClass, UNMATCHED};
 use crate::upstream::body::{Ending, Meter};
 
 use super::Core;
-use super::peer::Caller;
 
 /// The status that is counted and logged when the caller went away before its answer was whole.
 const CALLER_WENT_AWAY: u16 = 499;

@@ -1,4 +1,6 @@
-//! Who is calling: the peer on the socket, and what trusted proxies say of whoever is behind it.
+//! The peer on the socket, and what an upstream is told of how a request came.
+//!
+//! Who is calling through a trusted proxy is judged in `rules::forwarded`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,16 +9,11 @@ use http::request;
 use http::uri::Authority;
 use ipnet::IpNet;
 
+use crate::rules::forwarded::{Caller, X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::upstream::head::Head;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The name of the header that carries a request's id both ways.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The longest request id that is taken over from a trusted proxy.
-const LONGEST_REQUEST_ID: usize = 128;
 
 /// The other side of a connection.
 #[derive(Debug)]
@@ -28,15 +25,6 @@ pub struct Peer {
     scheme: &'static str,
     /// The names in the certificate that it showed.
     certificate: Option<HeaderValue>,
-}
-
-/// The caller of one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Caller {
-    /// Where the request comes from, as far back as it is believed.
-    pub(super) address: IpAddr,
-    /// The peer's forwarding headers are believed.
-    pub(super) through_trusted: bool,
 }
 
 /// What the lines that pass say of how a request was forwarded to here.
@@ -84,33 +72,8 @@ impl Peer {
     }
 
     /// Who is calling through this peer.
-    ///
-    /// `X-Forwarded-For` is read from its end: each address that a trusted proxy added is
-    /// believed, the first one that is not itself trusted is the caller.
     pub(super) fn caller(&self, headers: &HeaderMap, trusted: &[IpNet]) -> Caller {
-        if trusted.is_empty() || !is_trusted(self.address, trusted) {
-            return Caller {
-                address: self.address,
-                through_trusted: false,
-            };
-        }
-        let mut address = self.address;
-        let lines: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-        let hops = lines
-            .iter()
-            .rev()
-            .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-        for hop in hops {
-            let Some(hop) = parse_hop(hop) else { break };
-            address = hop;
-            if !is_trusted(hop, trusted) {
-                break;
-            }
-        }
-        Caller {
-            address,
-            through_trusted: true,
-        }
+        Caller::through(self.address, headers, trusted)
     }
 
     /// Writes the forwarding headers that the lines that pass do not say.
@@ -127,17 +90,6 @@ impl Peer {
             head.line(&X_FORWARDED_HOST, host);
         }
     }
-}
-
-/// The id that a trusted proxy gave the request, if it is fit to be logged and repeated.
-pub(super) fn believed_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let id = headers.get(X_REQUEST_ID)?;
-    let fit = !id.is_empty()
-        && id.len() <= LONGEST_REQUEST_ID
-        && id.as_bytes().iter().all(u8::is_ascii_graphic);
-    // Copied: the value is a slice of the connection's buffer, and an answer outlives that.
-    fit.then(|| HeaderValue::from_bytes(id.as_bytes()).ok())
-        .flatten()
 }
 
 /// The scheme and the host that the caller used, as far as they are known.
@@ -159,63 +111,14 @@ pub(super) fn address_used<'p>(
     )
 }
 
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|network| network.contains(&address))
-}
-
-/// An address of `X-Forwarded-For`, with or without a port.
-fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
-    let hop = std::str::from_utf8(hop).ok()?.trim();
-    let address = match hop.parse::<SocketAddr>() {
-        Ok(socket) => socket.ip(),
-        Err(_) => hop
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse()
-            .ok()?,
-    };
-    Some(address.to_canonical())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn caller(peer: &str, lines: &[&'static str], trusted: &[&str]) -> (String, bool) {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(X_FORWARDED_FOR, HeaderValue::from_static(line));
-        }
-        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let peer = Peer::new(SocketAddr::new(peer.parse().unwrap(), 1), false, None);
-        let caller = peer.caller(&headers, &trusted);
-        (caller.address.to_string(), caller.through_trusted)
-    }
-
     #[test]
-    fn a_stranger_is_who_its_socket_says() {
-        let said = caller("9.9.9.9", &["1.1.1.1"], &["10.0.0.0/8"]);
-        assert_eq!(said, ("9.9.9.9".to_owned(), false));
-        let mapped = caller("::ffff:9.9.9.9", &[], &[]);
-        assert_eq!(mapped, ("9.9.9.9".to_owned(), false));
-    }
-
-    #[test]
-    fn trusted_hops_are_followed_back_to_the_first_stranger() {
-        let net = ["10.0.0.0/8", "fd00::/8"];
-        for (lines, expected) in [
-            (&["6.6.6.6, 1.1.1.1"][..], "1.1.1.1"),
-            (&["6.6.6.6", "1.1.1.1, 10.1.1.1"], "1.1.1.1"),
-            (&["1.1.1.1:8080, [fd00::1]:99"], "1.1.1.1"),
-            (&["6.6.6.6, nonsense, 10.1.1.1"], "10.1.1.1"),
-            (&["10.2.2.2"], "10.2.2.2"),
-            (&[], "10.0.0.1"),
-        ] {
-            assert_eq!(
-                caller("10.0.0.1", lines, &net),
-                (expected.to_owned(), true),
-                "{lines:?}"
-            );
-        }
+    fn a_mapped_address_is_the_one_it_maps() {
+        let peer = Peer::new("[::ffff:9.9.9.9]:1".parse().unwrap(), false, None);
+        let caller = peer.caller(&HeaderMap::new(), &[]);
+        assert_eq!(caller.address.to_string(), "9.9.9.9");
     }
 }

@@ -7,12 +7,13 @@ use http::{Method, request};
 use crate::authn::proven::Proven;
 use crate::rules::credential::Kind;
 use crate::rules::form::{Line, Lines};
+use crate::rules::forwarded::{Caller, X_REQUEST_ID};
 use crate::rules::headers::{self, Scrub};
 use crate::upstream::head::Head;
 use crate::upstream::tunnel::Upgrade;
 
 use super::admission::Entrant;
-use super::peer::{Caller, Forwarded, Peer, X_REQUEST_ID};
+use super::peer::{Forwarded, Peer};
 use super::snapshot::{Identity, Route, Snapshot};
 
 /// What is written, besides what the request says itself.

@@ -21,6 +21,7 @@ use crate::platform::{Hold, Monotonic, Platform};
 use crate::rules::credential::Kinds;
 use crate::rules::decision::{Fault, Refusal, Reject, Wanted};
 use crate::rules::form::{self, Line, Lines};
+use crate::rules::forwarded::{self, Caller, X_REQUEST_ID};
 use crate::rules::policy::Policy;
 use crate::rules::route::Found;
 use crate::telemetry::access_log::AccessLog;
@@ -35,7 +36,7 @@ use super::admission::{Entrant, Gate, Needs};
 use super::body::AnswerBody;
 use super::cors;
 use super::exchange::Exchange;
-use super::peer::{self, Caller, Peer, X_REQUEST_ID};
+use super::peer::Peer;
 use super::request_id::RequestIds;
 use super::rewrite::{Rewrite, declared_length};
 use super::snapshot::{Route, Snapshot};
@@ -106,7 +107,7 @@ impl Core {
         let caller = peer.caller(&parts.headers, &snapshot.trusted_proxies);
         let request_id = caller
             .through_trusted
-            .then(|| peer::believed_request_id(&parts.headers))
+            .then(|| forwarded::believed_request_id(&parts.headers))
             .flatten()
             .unwrap_or_else(|| self.request_ids.next());
         let lines = Lines::of(&parts.headers);

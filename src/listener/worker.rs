@@ -75,7 +75,7 @@ impl Worker {
                 nth = nth.wrapping_add(1);
                 let open = Open(Arc::clone(&open), place);
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    desk.seat(stream, remote, open, nth, heads.clone());
+                    desk.take(stream, remote, open, nth, heads.clone());
                 }
             }
         };
@@ -103,19 +103,46 @@ impl Worker {
 }
 
 impl<V: Service, C: Census> Desk<V, C> {
-    fn seat(&self, mut stream: TcpStream, remote: SocketAddr, open: Open, nth: u32, heads: Heads) {
-        let config = self.config.load();
-        let announced = self.is_edge && config.proxy_protocol && config.trusts(remote.ip());
-        let tls = config.tls.clone().filter(|_| self.is_edge);
-        let seat = Seat {
+    /// Serves one connection in the clear until it ends, whatever it came by; no worker counts it.
+    ///
+    /// Dropping the future closes the connection at once.
+    pub fn serve<S>(
+        &self,
+        stream: S,
+        remote: SocketAddr,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send + use<S, V, C>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let arrival = Arrival {
+            remote,
+            over_tls: false,
+            certificate: None,
+        };
+        let limits = Limits::new(&self.config.load(), 1, 0);
+        self.seat(limits, Heads::default(), ())
+            .serve(stream, Speaks::AsItBegins, arrival)
+    }
+
+    /// What a connection is served with that `counted` counts, besides the census.
+    fn seat(&self, limits: Limits, heads: Heads, counted: impl Send + Sync + 'static) -> Seat<V> {
+        Seat {
             service: Arc::clone(&self.service),
-            limits: Limits::new(&config, open.0.load(Ordering::Relaxed), nth),
+            limits,
             clock: Arc::clone(&self.clock),
             stages: self.stages.clone(),
             heads,
             // A tunnel takes it along: it is still this connection when its HTTP has ended.
-            hold: Hold::new((self.census.open(), open, self.alive.clone())),
-        };
+            hold: Hold::new((self.census.open(), counted, self.alive.clone())),
+        }
+    }
+
+    fn take(&self, mut stream: TcpStream, remote: SocketAddr, open: Open, nth: u32, heads: Heads) {
+        let config = self.config.load();
+        let announced = self.is_edge && config.proxy_protocol && config.trusts(remote.ip());
+        let tls = config.tls.clone().filter(|_| self.is_edge);
+        let limits = Limits::new(&config, open.0.load(Ordering::Relaxed), nth);
+        let seat = self.seat(limits, heads, open);
         let serving = async move {
             let mut arrival = Arrival {
                 remote,

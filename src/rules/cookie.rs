@@ -258,6 +258,11 @@ pub fn values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'
         .filter_map(value_of)
 }
 
+/// What a `Set-Cookie` says before its attributes (RFC 6265bis §5.6).
+pub(super) fn pair_of(set: &[u8]) -> &[u8] {
+    set.split(|byte| *byte == b';').next().unwrap_or(set)
+}
+
 /// What stands before the first `=`, or all of it where there is none.
 pub(super) fn name_of(pair: &[u8]) -> &[u8] {
     let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair);

@@ -2,6 +2,8 @@
 //!
 //! The path itself is judged with the routes, in `rules::path`.
 
+use std::net::Ipv6Addr;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
@@ -164,11 +166,7 @@ fn is_host(host: &str) -> bool {
             let Some((address, rest)) = literal.split_once(']') else {
                 return false;
             };
-            if address.is_empty()
-                || !address
-                    .bytes()
-                    .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
-            {
+            if address.parse::<Ipv6Addr>().is_err() {
                 return false;
             }
             match rest.strip_prefix(':') {
@@ -255,6 +253,7 @@ mod tests {
             "a.example:8080",
             "[::1]",
             "[::1]:80",
+            "[::ffff:127.0.0.1]",
             "127.0.0.1:1",
             "A_b-c.",
         ] {
@@ -288,6 +287,10 @@ mod tests {
             ("GET", "/", &[("host", "a..:80")]),
             ("GET", "/", &[("host", "[::1")]),
             ("GET", "/", &[("host", "[]")]),
+            ("GET", "/", &[("host", "[1]")]),
+            ("GET", "/", &[("host", "[1..2:3]:80")]),
+            ("GET", "/", &[("host", "[127.0.0.1]")]),
+            ("GET", "/", &[("host", "[::1%251]")]),
             ("GET", "/", &[("host", "[::1]x")]),
             ("GET", "http://b/", &[h]),
             ("GET", "http://u@a/", &[h]),

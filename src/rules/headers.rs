@@ -14,10 +14,13 @@ use crate::rules::{cookie, refresh};
 
 /// Whether a name speaks to the next hop only (RFC 9110 §7.6.1, RFC 7540 §3.2.1), besides those
 /// `Connection` lists.
+///
+/// `close` is reserved, so that the option of that name lists no field (RFC 9112 §9.6).
 fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
         name,
-        b"connection"
+        b"close"
+            | b"connection"
             | b"http2-settings"
             | b"keep-alive"
             | b"proxy-authenticate"
@@ -268,7 +271,7 @@ impl HeaderRules {
             let kept: Vec<HeaderValue> = headers
                 .get_all(header::SET_COOKIE)
                 .iter()
-                .filter(|value| !self.is_private_cookie(value.as_bytes()))
+                .filter(|value| !self.is_private_cookie(cookie::pair_of(value.as_bytes())))
                 .cloned()
                 .collect();
             headers.remove(header::SET_COOKIE);

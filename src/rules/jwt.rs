@@ -11,7 +11,7 @@ mod own;
 
 pub use claims::{BadClaim, Expected};
 pub use compact::{
-    Header, LONGEST, Malformed, Parts, issuer_of, looks_like_jwt, signing_input, split,
+    Header, LONGEST, Malformed, Parts, issuers_of, looks_like_jwt, signing_input, split,
 };
 pub use foreign::ForeignClaims;
 pub use object::Object;

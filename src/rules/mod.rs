@@ -14,6 +14,7 @@ pub mod credential;
 pub mod decision;
 pub mod feed;
 pub mod form;
+pub mod forwarded;
 pub mod frames;
 pub mod headers;
 pub mod health;

@@ -273,6 +273,10 @@ impl Chunk {
         loop {
             match self {
                 Self::Size => match httparse::parse_chunk_size(bytes) {
+                    // However much of it has come at once.
+                    Ok(Status::Complete((length, _))) if length > LONGEST_CHUNK_SIZE => {
+                        return Err(Broken::Protocol("the answer has a malformed chunk size"));
+                    }
                     Ok(Status::Complete((length, 0))) => {
                         bytes.advance(length);
                         *self = Self::Trailers;
@@ -324,7 +328,7 @@ fn trailers(bytes: &[u8]) -> Result<Option<(HeaderMap, usize)>, Broken> {
     }
     let mut lines = [httparse::EMPTY_HEADER; MOST_LINES];
     match httparse::parse_headers(bytes, &mut lines) {
-        Ok(Status::Complete((length, lines))) => {
+        Ok(Status::Complete((length, lines))) if length <= LONGEST_TRAILERS => {
             let mut trailers = HeaderMap::with_capacity(lines.len());
             for line in lines {
                 let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| MALFORMED)?;
@@ -513,6 +517,22 @@ mod tests {
         assert!(read(Framing::Chunked(Chunk::Size), extended.as_bytes(), 1).is_err());
         let endless = format!("0\r\na: {}", "x".repeat(LONGEST_TRAILERS));
         assert!(read(Framing::Chunked(Chunk::Size), endless.as_bytes(), 100).is_err());
+    }
+
+    #[test]
+    fn the_bounds_hold_however_much_comes_at_once() {
+        let extended =
+            |length: usize| format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(length - 4));
+        let trailing = |length: usize| format!("0\r\na: {}\r\n\r\n", "x".repeat(length - 7));
+        for step in [64, usize::MAX] {
+            let is_over = |wire: String| {
+                read(Framing::Chunked(Chunk::Size), wire.as_bytes(), step).map(|read| read.2)
+            };
+            assert!(is_over(extended(LONGEST_CHUNK_SIZE)).unwrap());
+            assert!(is_over(extended(LONGEST_CHUNK_SIZE + 1)).is_err());
+            assert!(is_over(trailing(LONGEST_TRAILERS)).unwrap());
+            assert!(is_over(trailing(LONGEST_TRAILERS + 1)).is_err());
+        }
     }
 
     #[test]

@@ -68,6 +68,7 @@ fn reserved_names_fall_in_every_spelling() {
         "proxy-connection",
         "keep-alive",
         "http2-settings",
+        "close",
         "authorization",
     ] {
         assert_eq!(scrubbed(&[(name, "v")], STRANGER), [], "{name}");
@@ -150,6 +151,11 @@ fn an_answer_keeps_its_lines_but_for_the_hop_and_the_reserved() {
         ("x-session-expires-at", "1"),
         ("set-cookie", "a=1"),
         ("set-cookie", "__Host-refresh=stolen; Path=/"),
+        ("set-cookie", "__Host-refresh; Max-Age=1"),
+        (
+            "set-cookie",
+            "old=gr_000SYW7RiJxkEgOGusQGwp0UJg4EBGO3cQWJhXqJNbv57cMxemzhJjkW31yzTx5H07wJF2A2uBEOEec26ubYMsJ4EZ9AP; Path=/",
+        ),
         ("content-type", "text/plain"),
     ] {
         headers.append(name, HeaderValue::from_static(value));

@@ -1,13 +1,12 @@
 //! The compact form of a signed token: `header.payload.signature` (RFC 7515 §7.1).
 
-use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::general_purpose::{GeneralPurpose, URL_SAFE_NO_PAD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::{Algorithm, Object, OwnClaims, SigningAlgorithm};
@@ -109,21 +108,49 @@ pub fn looks_like_jwt(bearer: &[u8]) -> bool {
     parts(bearer).is_some()
 }
 
-/// The issuer that a bearer names, if it looks like a token; unverified, only to sort bearers by.
+/// The issuers that a bearer names, if it looks like a token; unverified, only to sort bearers by.
 ///
 /// More forgiving than [`split`]: a token that names an issuer of ours is ours to refuse, however
-/// badly it is made, and never passes as a stranger's.
-pub fn issuer_of(bearer: &[u8]) -> Option<Box<str>> {
-    #[derive(Deserialize)]
-    struct Claims<'a> {
-        #[serde(borrow)]
-        iss: Cow<'a, str>,
+/// badly it is made, and never passes as a stranger's. One that names several is taken by some
+/// readers for the first one's and by some for the last one's.
+pub fn issuers_of(bearer: &[u8]) -> Vec<Box<str>> {
+    let named = || {
+        let [_, payload, _] = parts(bearer)?;
+        let payload = FORGIVING.decode(payload).ok()?;
+        serde_json::from_slice(&payload).ok()
+    };
+    named().map_or_else(Vec::new, |Named(issuers)| issuers)
+}
+
+/// Every string that an object has as its `iss`, in their order.
+struct Named(Vec<Box<str>>);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Naming)
+    }
+}
+
+struct Naming;
+
+impl<'de> Visitor<'de> for Naming {
+    type Value = Named;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
     }
 
-    let [_, payload, _] = parts(bearer)?;
-    let payload = FORGIVING.decode(payload).ok()?;
-    let claims: Claims<'_> = serde_json::from_slice(&payload).ok()?;
-    Some(claims.iss.into())
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Named, A::Error> {
+        let mut issuers = Vec::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if name != "iss" {
+                members.next_value::<IgnoredAny>()?;
+            } else if let Value::String(issuer) = members.next_value()? {
+                issuers.push(issuer.into());
+            }
+        }
+        Ok(Named(issuers))
+    }
 }
 
 /// What the signature of an own token has to cover: its header and its claims (RFC 7515 §5.1).
