@@ -9,6 +9,7 @@ import pytest
 
 from browser import Browser
 from caller import PORTFOLIO, Answer, Caller
+from peers import Authority, World
 from places import SCRIPTS
 from processes import BOUND, free_address
 
@@ -173,3 +174,19 @@ def new_account(tool, scripts):
     bound.cancel()
     wallet.stdin.close()
     wallet.wait(BOUND)
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """Vouches for everybody in a test."""
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def world(start, tmp_path):
+    """Starts gatelet before an upstream, for every path of which a key is needed."""
+
+    def run(upstream, certificate=None, more=""):
+        return World(start, tmp_path, upstream, certificate, more)
+
+    return run
