@@ -134,11 +134,23 @@ def revived(printed):
 
 
 @pytest.fixture
-def browser(tool):
+def open_browser(tool):
+    """Opens browsers that know nothing yet, with flags of their own."""
+    running = []
+
+    def run(*flags):
+        running.append(Browser(tool("chromium"), *flags))
+        return running[-1]
+
+    yield run
+    for each in running:
+        each.stop()
+
+
+@pytest.fixture
+def browser(open_browser):
     """A browser that knows nothing yet."""
-    running = Browser(tool("chromium"))
-    yield running
-    running.stop()
+    return open_browser()
 
 
 class Account:
