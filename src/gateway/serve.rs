@@ -223,6 +223,8 @@ impl<'a> Walk<'a> {
                 tunnel::accept_value(&parts.headers)
                     .ok_or(Reject::RequestMalformed("the WebSocket's key is not one"))?,
             ),
+            // A proxy says the key of its own caller over HTTP/1.1, whom it cannot answer by itself.
+            (Some(Upgrade::Http2), _) => tunnel::accept_value(&parts.headers),
             _ => None,
         };
         let request = match (&meter, self.upgrade) {
