@@ -152,6 +152,9 @@ class Api:
 
             def _stream(self, content):
                 self.send_header("transfer-encoding", "chunked")
+                # Callers over HTTP/1.1 are told of those alone that were announced.
+                if content.trailers:
+                    self.send_header("trailer", ", ".join(content.trailers))
                 self.end_headers()
                 for piece in content.pieces:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))

@@ -1,5 +1,8 @@
 """What real peers are met with: certificates to throw away, and gatelet before one API, over TLS or not."""
 
+import json
+import subprocess
+
 import trustme
 
 CONFIG = """
@@ -69,3 +72,47 @@ class World:
         with open(f"/proc/{self.gatelet.child.pid}/status") as status:
             (line,) = [line for line in status if line.startswith("VmRSS:")]
         return int(line.split()[1]) * 1024
+
+
+class Curl:
+    """A real curl, that keeps what it is answered in files, so that nothing large is printed."""
+
+    def __init__(self, program, folder, *always):
+        self.program, self.always = program, always
+        self.head, self.body = folder / "answer.head", folder / "answer.body"
+
+    def __call__(self, url, *arguments):
+        """Asks for an address, which has to be answered with whatever status."""
+        wanted = "%{http_version} %{num_connects} %{time_total}\n"
+        command = [self.program, "-sS", "-m", "60", "-D", self.head, "-o", self.body, "-w", wanted, "--path-as-is"]
+        done = subprocess.run([*command, *self.always, *arguments, url], capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, f"{url}: {done.stderr}"
+        return Got(self.head.read_text(), self.body.read_bytes() if self.body.exists() else b"", done.stdout.split())
+
+
+class Got:
+    """What curl was answered."""
+
+    def __init__(self, heads, body, noted):
+        # Interim answers come first, and trailers last.
+        *blocks, rest = heads.replace("\r\n", "\n").split("\n\n")
+        while blocks[0].split()[1].startswith("1"):
+            blocks.pop(0)
+        self.lines = blocks[0].splitlines()
+        self.status, self.body = int(self.lines[0].split()[1]), body
+        self.headers = pairs(self.lines[1:])
+        self.trailers = pairs("\n".join([*blocks[1:], rest]).splitlines())
+        self.version, self.connects = noted[0], int(noted[1])
+
+    def header(self, name):
+        return [value for each, value in self.headers if each == name]
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+def pairs(lines):
+    """Header lines as pairs, the names in lower case."""
+    split = (line.split(":", 1) for line in lines if line)
+    return [(name.lower(), value.strip()) for name, value in split]
