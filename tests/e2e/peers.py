@@ -1,9 +1,14 @@
 """What real peers are met with: certificates to throw away, and gatelet before one API, over TLS or not."""
 
+import datetime
+import ipaddress
 import json
 import subprocess
 
-import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 CONFIG = """
 [listen]
@@ -26,30 +31,67 @@ path = "{folder}/store"
 """
 
 
+MONTHS = datetime.timedelta(days=60)
+
+
+class Signed:
+    """A certificate with its key, ECDSA on P-256 as most are by now; without `by` it is its own authority."""
+
+    def __init__(self, name, by=None, is_authority=False):
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        by = by or self
+        now, public = datetime.datetime.now(datetime.timezone.utc), self.key.public_key()
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        builder = (
+            x509.CertificateBuilder(by.name, self.name, public, x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + MONTHS)
+            .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+            .add_extension(usage(is_authority), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key()), critical=False)
+        )
+        if not is_authority:
+            names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            server = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
+            builder = builder.add_extension(server, critical=False)
+        self.certificate = builder.sign(by.key, hashes.SHA256())
+        self.pem = self.certificate.public_bytes(Encoding.PEM)
+
+
+def usage(is_authority):
+    """What a key may be used for: either to sign what is agreed upon, or certificates."""
+    names = ["digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"]
+    names += ["key_cert_sign", "crl_sign", "encipher_only", "decipher_only"]
+    granted = {"key_cert_sign", "crl_sign"} if is_authority else {"digital_signature"}
+    return x509.KeyUsage(**{name: name in granted for name in names})
+
+
 class Certificate:
     """A certificate for this machine with its chain, and its key, in files."""
 
-    def __init__(self, issued, folder, name):
-        self.issued = issued
+    def __init__(self, signed, chain, folder, name):
+        self.serial = f"{signed.certificate.serial_number:X}"
         self.chain, self.key, self.both = (folder / f"{name}.{end}" for end in ["crt", "key", "pem"])
-        self.chain.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
-        issued.private_key_pem.write_to_path(self.key)
-        issued.private_key_and_cert_chain_pem.write_to_path(self.both)
+        key = signed.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.chain.write_bytes(signed.pem + chain)
+        self.key.write_bytes(key)
+        self.both.write_bytes(signed.pem + chain + key)
 
 
 class Authority:
-    """Who vouches for everybody in a test: ECDSA on P-256, as most certificates are by now."""
+    """Who vouches for everybody in a test: a root that callers trust, and who signs on behalf of it."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self.made = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        self.folder, root = folder, Signed("A root", is_authority=True)
+        self.between = Signed("In between", root, is_authority=True)
         self.file = folder / "ca.crt"
-        self.made.cert_pem.write_to_path(self.file)
+        self.file.write_bytes(root.pem)
 
-    def issue(self, name="server", **options):
+    def issue(self, name="server"):
         """A certificate for `localhost` and 127.0.0.1, in files of this name."""
-        options = {"key_type": trustme.KeyType.ECDSA, **options}
-        return Certificate(self.made.issue_cert("localhost", "127.0.0.1", **options), self.folder, name)
+        return Certificate(Signed(name, self.between), self.between.pem, self.folder, name)
 
 
 class World:
