@@ -202,3 +202,19 @@ def world(start, tmp_path):
         return World(start, tmp_path, upstream, certificate, more)
 
     return run
+
+
+@pytest.fixture
+def neighbour(tool, tmp_path):
+    """Starts neighbours."""
+    running = []
+
+    def run(kind, plan):
+        folder = tmp_path / f"neighbour-{len(running)}"
+        folder.mkdir()
+        running.append(kind(tool, folder, plan))
+        return running[-1]
+
+    yield run
+    for each in running:
+        each.stop()

@@ -110,9 +110,9 @@ class World:
         return self.gatelet.keys("create", "--name", name, "--owner", "acme", *more)
 
     def memory(self):
-        """What it holds of the machine's memory, in bytes."""
+        """The most that it ever held of the machine's memory, in bytes."""
         with open(f"/proc/{self.gatelet.child.pid}/status") as status:
-            (line,) = [line for line in status if line.startswith("VmRSS:")]
+            (line,) = [line for line in status if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024
 
 

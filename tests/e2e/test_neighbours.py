@@ -150,22 +150,6 @@ def places():
 
 
 @pytest.fixture
-def neighbour(tool, tmp_path):
-    """Starts neighbours."""
-    running = []
-
-    def run(kind, plan):
-        folder = tmp_path / f"neighbour-{len(running)}"
-        folder.mkdir()
-        running.append(kind(tool, folder, plan))
-        return running[-1]
-
-    yield run
-    for each in running:
-        each.stop()
-
-
-@pytest.fixture
 def before(neighbour, world, authority, places, tool, tmp_path):
     """Starts gatelet behind a neighbour at which TLS ends; `speaks` is what they speak with each other."""
 
