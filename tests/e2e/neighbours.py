@@ -141,6 +141,9 @@ defaults
     timeout client 30s
     timeout server 30s
     timeout tunnel 30s
+    # As many as there are requests at once would each open a connection of their own.
+    http-reuse always
+    default-server maxconn 64
 frontend callers
     bind {address}{listens}
     {edge}
