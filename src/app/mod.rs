@@ -5,6 +5,7 @@
 
 mod maker;
 mod services;
+mod upstreams;
 mod worker;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::telemetry::probes::Readiness;
 
 use maker::Maker;
 use services::{Connections, Observe};
+use upstreams::Upstreams;
 use worker::{Blueprint, Crew, Served};
 
 /// How long the last lines of the access log may take to be written.
@@ -96,6 +98,7 @@ pub struct App {
     metrics: Metrics,
     access_log: Option<Writer>,
     authn: Maker,
+    upstreams: Upstreams,
     pulse: Pulse,
 }
 
@@ -125,9 +128,11 @@ impl App {
         };
         let (exit, stages) = Exit::new();
         let (alive, connections) = alive();
+        let upstreams = Upstreams::new(platform, &metrics);
+        let fitted = upstreams.fit(&config.upstreams);
         let served = Arc::new(Served {
             gateway: config.gateway.clone(),
-            upstreams: config.upstreams.clone(),
+            upstreams: fitted.directories(),
             authenticators: authn.make(&config.authn, &authn.failures(&config.limits)),
         });
         let blueprint = Blueprint {
@@ -142,14 +147,16 @@ impl App {
             stages,
         };
         let crew = Crew::hire(&blueprint, &served).await?;
+        upstreams.settle(fitted);
         drop(blueprint);
 
         let overloaded = metrics.clone();
-        let bounds = Arc::clone(&listen);
+        let (bounds, trust) = (Arc::clone(&listen), Arc::clone(&listen));
         let accepting = tokio::spawn(listener::accept(
             proxy,
             crew.workers(),
             move || bounds.load().connections,
+            move |address| trust.load().trusts(address),
             move || {
                 overloaded
                     .worker(NO_WORKER)
@@ -177,6 +184,7 @@ impl App {
             metrics,
             access_log: log_writer,
             authn,
+            upstreams,
             pulse,
         })
     }
@@ -199,12 +207,14 @@ impl App {
         let failures = self.authn.failures(&config.limits);
         let wanted = self.authn.want_keys(&config.authn).await;
         wanted.map_err(|error| Unservable::SigningKeys(error.to_string()))?;
+        let fitted = self.upstreams.fit(&config.upstreams);
         let served = Arc::new(Served {
             gateway: config.gateway.clone(),
-            upstreams: config.upstreams.clone(),
+            upstreams: fitted.directories(),
             authenticators: self.authn.make(&config.authn, &failures),
         });
         self.crew.reload(&served).await?;
+        self.upstreams.settle(fitted);
         self.listen.rcu(|began| config.listen.clone().after(began));
         self.authn.settle(config, failures);
         // What is held open on a key that is no longer there ends now.
@@ -272,14 +282,14 @@ fn observe(
     let (worker, serving) = listener::Worker::new(listener::Desk {
         service: Arc::new(service),
         config: Arc::clone(listen),
-        encrypted: false,
+        is_edge: false,
         clock: Arc::clone(&platform.clock),
         census: Arc::new(Connections::telemetry(metrics.clone())),
         stages,
         alive,
     });
     tokio::spawn(async move {
-        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, || {});
+        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, |_| true, || {});
         let (accepted, ()) = tokio::join!(accepting, serving);
         if let Err(error) = accepted {
             tracing::error!(%error, "the telemetry listener failed");

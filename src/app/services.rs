@@ -102,6 +102,8 @@ impl Census for Connections {
             Trouble::HeadTimeout => ConnectionError::HeadTimeout,
             Trouble::Protocol => ConnectionError::Protocol,
             Trouble::Tls => ConnectionError::Tls,
+            Trouble::Flood => ConnectionError::Flood,
+            Trouble::ProxyProtocol => ConnectionError::ProxyProtocol,
             Trouble::Io => ConnectionError::Io,
         };
         self.metrics.worker(self.worker).connection_error(reason);

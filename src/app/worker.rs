@@ -15,7 +15,8 @@ use crate::listener::{self, Desk, Stages, Worker};
 use crate::platform::{Alive, Platform};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::{self, Pool};
+use crate::upstream::Pool;
+use crate::upstream::directory::Directory;
 
 use super::StartError;
 use super::services::{Connections, Guard};
@@ -47,7 +48,7 @@ pub(super) struct Blueprint {
 /// The part of a configuration that a reload replaces.
 pub(super) struct Served {
     pub(super) gateway: gateway::Config,
-    pub(super) upstreams: Vec<upstream::Config>,
+    pub(super) upstreams: Vec<Arc<Directory>>,
     pub(super) authenticators: Arc<Authenticators>,
 }
 
@@ -189,6 +190,7 @@ async fn live(
     } = blueprint;
     let clock = Arc::clone(&platform.clock);
     let mut pools = Pools {
+        worker: index,
         workers,
         platform: platform.clone(),
         open: Vec::new(),
@@ -224,7 +226,7 @@ async fn live(
     let (worker, serving) = Worker::new(Desk {
         service: Arc::new(Guard(Arc::clone(&core))),
         config: listen,
-        encrypted: true,
+        is_edge: true,
         clock,
         census: Arc::new(Connections::proxy(metrics.clone(), index)),
         stages,
@@ -253,25 +255,29 @@ async fn live(
 /// A worker's pools, in the order of the upstreams.
 #[derive(Clone)]
 struct Pools {
+    worker: usize,
     workers: usize,
     platform: Platform,
     open: Vec<Pool>,
 }
 
 impl Pools {
-    /// Has a pool for each upstream, keeping those whose configuration did not change.
-    fn fit(&mut self, upstreams: &[upstream::Config]) {
+    /// Has a pool for each upstream, keeping those whose configuration did not change, and with it
+    /// their directory.
+    fn fit(&mut self, upstreams: &[Arc<Directory>]) {
         self.open = upstreams
             .iter()
-            .map(|config| {
-                let same = self.open.iter().find(|pool| pool.config() == config);
-                same.map_or_else(|| self.start(config), Pool::clone)
+            .map(|directory| {
+                let mut open = self.open.iter();
+                let same = open.find(|pool| Arc::ptr_eq(pool.directory(), directory));
+                same.map_or_else(|| self.start(directory), Pool::clone)
             })
             .collect();
     }
 
-    fn start(&self, config: &upstream::Config) -> Pool {
-        let share = config.max_connections.div_ceil(self.workers);
-        Pool::start(config.clone(), share, Arc::clone(&self.platform.clock))
+    fn start(&self, directory: &Arc<Directory>) -> Pool {
+        let share = directory.config().max_connections.div_ceil(self.workers);
+        let clock = Arc::clone(&self.platform.clock);
+        Pool::start(Arc::clone(directory), share, self.worker, clock)
     }
 }

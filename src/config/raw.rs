@@ -71,6 +71,10 @@ pub(super) struct Listen {
     pub(super) proxy: Address,
     /// Where `/metrics`, `/livez`, `/readyz` and `/healthz` are served.
     pub(super) telemetry: Address,
+    /// Whether connections from `forwarded.trusted_proxies` begin with who is calling (PROXY protocol,
+    /// version 1 or 2). They must then; connections from others are served without, and what they
+    /// say of themselves is not believed. Unlike the addresses, it holds for new connections at once.
+    pub(super) proxy_protocol: bool,
     /// TLS on `proxy`. Without this section it is plaintext. Whether there is TLS is fixed until
     /// restart; the files are read again when they change.
     pub(super) tls: Option<ListenTls>,
@@ -100,6 +104,7 @@ impl Default for Listen {
             proxy: Address(([127, 0, 0, 1], 8080).into()),
             telemetry: Address(([127, 0, 0, 1], 9464).into()),
             tls: None,
+            proxy_protocol: false,
         }
     }
 }
@@ -121,16 +126,20 @@ pub(super) struct Upstream {
     /// What routes, metrics and logs call it.
     #[schemars(example = &"api")]
     pub(super) name: Option<String>,
-    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path`.
+    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path`; or a list of such,
+    /// all of one scheme: `["http://10.0.0.1:3000", "http://10.0.0.2:3000"]`. A name stands for all
+    /// the addresses that it has, and is looked up again every few seconds. Each request goes to the
+    /// address with the fewest in flight; one that cannot be reached, or that breaks three
+    /// connections in a row, is left out until it is back.
     #[schemars(example = &"http://127.0.0.1:3000")]
-    pub(super) url: Option<String>,
+    pub(super) url: Option<Urls>,
     /// What it speaks. `http2` without TLS is spoken with prior knowledge; gRPC needs it.
     pub(super) protocol: Protocol,
     /// Of an `https` upstream: a file with the certificates of those who vouch for it, in PEM;
     /// absent: whom the machine trusts.
     #[schemars(example = &"tls/ca.crt")]
     pub(super) ca_file: Option<String>,
-    /// The name that its certificate is for; absent: the host of `url`.
+    /// The name that its certificate is for; absent: the host of the URL.
     #[schemars(example = &"api.internal")]
     pub(super) server_name: Option<String>,
     /// A file with the certificate that is shown to it, and the chain behind it, in PEM.
@@ -139,16 +148,21 @@ pub(super) struct Upstream {
     /// A file with the private key of `client_certificate`, in PEM.
     #[schemars(example = &"tls/client.key")]
     pub(super) client_key: Option<String>,
-    /// The longest a connect may take, and a wait for a free connection.
+    /// The longest a connect may take, TLS included, and a wait for a free connection. Where an
+    /// address cannot be reached, up to two others are tried, and all together take at most twice as
+    /// long.
     pub(super) connect_timeout: Period,
     /// The longest until the response head, once the request was sent.
     pub(super) response_timeout: Period,
     /// How long a pooled connection may rest before it is closed. Keep it below the upstream's own
     /// (Node closes at 5 s).
     pub(super) idle_timeout: Period,
-    /// The most connections open at once, over all workers.
+    /// The most connections open at once, over all addresses and workers.
     #[schemars(range(min = 1))]
     pub(super) max_connections: usize,
+    /// Asks each address whether it is well, beside the requests. One that fails gets none until it
+    /// passes again, as long as there is any other. Without this section only requests tell.
+    pub(super) health_check: Option<HealthCheck>,
 }
 
 impl Default for Upstream {
@@ -165,6 +179,58 @@ impl Default for Upstream {
             response_timeout: seconds(30),
             idle_timeout: seconds(4),
             max_connections: 1024,
+            health_check: None,
+        }
+    }
+}
+
+/// Where an upstream listens.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Urls {
+    /// At one address, or at those of one name.
+    One(String),
+    /// At each of these.
+    Several(Vec<String>),
+}
+
+impl Urls {
+    pub(super) fn all(&self) -> &[String] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Several(urls) => urls,
+        }
+    }
+}
+
+/// `[upstreams.health_check]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path"]))]
+pub(super) struct HealthCheck {
+    /// What is asked for, with GET and the host of its URL. 2xx is well; anything else is not.
+    #[schemars(example = &"/healthz")]
+    pub(super) path: Option<String>,
+    /// From one check to the next.
+    pub(super) interval: Period,
+    /// The longest until the answer begins, connecting included.
+    pub(super) timeout: Period,
+    /// How many checks in a row have to pass until an unhealthy address is healthy.
+    #[schemars(range(min = 1))]
+    pub(super) healthy_threshold: u32,
+    /// How many checks in a row have to fail until a healthy address is unhealthy.
+    #[schemars(range(min = 1))]
+    pub(super) unhealthy_threshold: u32,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: None,
+            interval: seconds(5),
+            timeout: seconds(1),
+            healthy_threshold: 1,
+            unhealthy_threshold: 2,
         }
     }
 }
@@ -508,7 +574,12 @@ pub(super) struct Limits {
     pub(super) head_timeout: Period,
     /// The longest a connection may rest between requests; never inside a stream.
     pub(super) idle_timeout: Period,
-    /// The most connections open at once.
+    /// How old a connection may grow before its caller is asked to make another: `Connection: close`,
+    /// or GOAWAY over HTTP/2. A tenth less for some, so that not all come back at once. What runs
+    /// goes on, streams and tunnels too.
+    pub(super) connection_age: Period,
+    /// The most connections open at once. One client address (an IPv6 client is its /64) may hold four
+    /// times as many as are free, unless it is in `forwarded.trusted_proxies`.
     #[schemars(range(min = 1))]
     pub(super) connections: usize,
     /// After SIGTERM: how long to serve on while unready (Kubernetes: 5s).
@@ -527,6 +598,7 @@ impl Default for Limits {
             request_body: SizeBound(Some(10 << 20)),
             head_timeout: seconds(10),
             idle_timeout: seconds(75),
+            connection_age: seconds(3600),
             connections: 10_000,
             drain_delay: seconds(0),
             shutdown_grace: seconds(25),

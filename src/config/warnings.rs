@@ -4,6 +4,7 @@
 //! Where routes can be gone round is judged in `rules::route::escapes`.
 
 use super::problems::{Findings, quoted};
+use super::raw::{Forwarded, Listen};
 use super::validate::path_key;
 use super::values::Network;
 use crate::gateway::RouteConfig;
@@ -114,4 +115,16 @@ fn site_of(host: &str) -> String {
         return String::new();
     }
     labels[labels.len() - 2..].join(".").to_ascii_lowercase()
+}
+
+/// Warns where nobody may say who is calling.
+pub(super) fn proxy_protocol(listen: &Listen, forwarded: &Forwarded, findings: &mut Findings) {
+    if listen.proxy_protocol && forwarded.trusted_proxies.is_empty() {
+        findings.warn(
+            "listen.proxy_protocol",
+            "no proxy is trusted, so that no header is believed and what begins with one is refused: \
+             name the networks of your proxies in forwarded.trusted_proxies"
+                .to_owned(),
+        );
+    }
 }

@@ -26,7 +26,7 @@ use crate::rules::route::Found;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::tokens::OwnRoute;
-use crate::upstream::body::{CutShort, Ending, Inbound, Outbound};
+use crate::upstream::body::{CutShort, Ending, Inbound, Outbound, Ungathered};
 use crate::upstream::forward::{Failure, forward};
 use crate::upstream::head::Head;
 use crate::upstream::tunnel::{self, Upgrade};
@@ -46,6 +46,9 @@ const EXPIRES: HeaderName = HeaderName::from_static("x-session-expires-at");
 
 /// Until when it lives, however it is used.
 const MAX_EXPIRES: HeaderName = HeaderName::from_static("x-session-max-expires-at");
+
+/// A body of at most so many bytes is waited for before the upstream is asked.
+const GATHERED: u64 = 16 * 1024;
 
 /// What one worker's request path needs, apart from the configuration.
 pub struct Core {
@@ -199,13 +202,19 @@ impl<'a> Walk<'a> {
             Some(_) => None,
             None => Some(body),
         };
-        let (outbound, meter) = match body {
+        let (mut outbound, meter) = match body {
             None => (Outbound::Empty, None),
             Some(body) => Outbound::new(body, limit, &self.snapshot.headers, || {
                 let proven = &entrant.proven;
                 (!proven.is_nobody()).then(|| self.core.ending(proven.clone()))
             }),
         };
+        if self.is_small(&parts) {
+            outbound
+                .gather(route.response_timeout)
+                .await
+                .map_err(|why| self.decided(ungathered(why)))?;
+        }
         let rewrite = Rewrite {
             snapshot: self.snapshot,
             route,
@@ -444,6 +453,14 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether the body is so small, by its own word, that it is waited for before the upstream is
+    /// asked. A gRPC call is a conversation, however short.
+    fn is_small(&self, parts: &Parts) -> bool {
+        self.lines.has(Line::ContentLength)
+            && declared_length(&parts.headers).is_some_and(|length| length <= GATHERED)
+            && !answer::is_grpc(&parts.headers)
+    }
+
     /// Step 10: the answer as the caller gets it.
     fn relay(mut self, answer: Answer, grpc: bool) -> Response<AnswerBody> {
         match answer {
@@ -505,14 +522,25 @@ fn requested_method(parts: &Parts) -> Result<Method, Reject> {
     ))
 }
 
+fn ungathered(why: Ungathered) -> Refusal {
+    match why {
+        Ungathered::Cut(cut) => cut_short(&cut),
+        Ungathered::Stalled => Reject::RequestTimeout.into(),
+    }
+}
+
+fn cut_short(cut: &CutShort) -> Refusal {
+    match cut {
+        CutShort::TooLarge => Reject::BodyTooLarge.into(),
+        CutShort::Broken => Reject::RequestMalformed("the body broke off").into(),
+        CutShort::Ended(refusal) => refusal.clone(),
+    }
+}
+
 fn refusal_of(failure: &Failure, route: &Route) -> Refusal {
     let upstream = &*route.pool.config().name;
     match failure {
-        Failure::BodyCut(CutShort::TooLarge) => return Reject::BodyTooLarge.into(),
-        Failure::BodyCut(CutShort::Broken) => {
-            return Reject::RequestMalformed("the body broke off").into();
-        }
-        Failure::BodyCut(CutShort::Ended(refusal)) => return refusal.clone(),
+        Failure::BodyCut(cut) => return cut_short(cut),
         Failure::BodyStalled => return Reject::RequestTimeout.into(),
         Failure::Unreachable(error) => {
             tracing::warn!(upstream, %error, "the upstream cannot be reached");

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use ahash::RandomState;
 
 use super::keyed::Keyed;
-use super::{Network, retry_after};
+use super::retry_after;
 use crate::platform::Monotonic;
 use crate::rules::bucket::Rate;
+use crate::rules::client::Network;
 
 /// The most client networks whose guesses are counted at once; a mebibyte, once all are in use.
 const CAPACITY: usize = 65_536;

@@ -1,12 +1,13 @@
 //! Accepting sockets and spreading them over the workers.
 
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::listener::Worker;
+use crate::listener::share::{Place, Shares};
 use crate::platform::spare_congestion_control;
 
 /// How many connections the kernel may hold for us.
@@ -62,28 +63,38 @@ impl Listener {
 /// Accepts until dropped, each connection going to the worker that has the fewest.
 ///
 /// Past `connections` in all, asked for each, a caller is answered 503 and closed; `refused` is
-/// told.
+/// told. So is a client that has its share of them, unless it is `exempt`.
 /// Cancel safe: dropping it closes the listening socket.
 pub async fn accept(
     listener: Listener,
     workers: Vec<Worker>,
     connections: impl Fn() -> usize,
+    exempt: impl Fn(IpAddr) -> bool,
     refused: impl Fn(),
 ) -> io::Result<()> {
     let socket = tokio::net::TcpListener::from_std(listener.socket)?;
+    let mut shares = Shares::new();
     loop {
         let accepted = socket.accept().await;
         let accepted = accepted.and_then(|(stream, remote)| Ok((stream.into_std()?, remote)));
         match accepted {
             Ok((stream, remote)) => {
                 let open: usize = workers.iter().map(Worker::open).sum();
-                if open >= connections() {
+                let most = connections();
+                let place = if open >= most {
+                    None
+                } else if exempt(remote.ip()) {
+                    Some(Place::default())
+                } else {
+                    shares.take(remote.ip(), open, most)
+                };
+                let Some(place) = place else {
                     refused();
                     refuse(stream);
                     continue;
-                }
+                };
                 if let Some(worker) = workers.iter().min_by_key(|worker| worker.open()) {
-                    hand(worker, stream, remote);
+                    hand(worker, stream, remote, place);
                 }
             }
             Err(error) => {
@@ -96,11 +107,11 @@ pub async fn accept(
     }
 }
 
-fn hand(worker: &Worker, stream: TcpStream, remote: SocketAddr) {
+fn hand(worker: &Worker, stream: TcpStream, remote: SocketAddr, place: Place) {
     let prepared = stream
         .set_nodelay(true)
         .and_then(|()| bound_unread(&stream))
-        .and_then(|()| worker.hand(stream, remote));
+        .and_then(|()| worker.hand(stream, remote, place));
     if let Err(error) = prepared {
         // The caller left while it was being accepted, or we are on our way out.
         tracing::debug!(%error, "handing over a connection failed");

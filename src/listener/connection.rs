@@ -1,5 +1,6 @@
 //! One connection from its first byte to its last: protocol, deadlines, drain.
 
+use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,6 +22,7 @@ use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use crate::listener::io::{Activity, Watched};
+use crate::listener::metered::{Heads, Metered};
 use crate::listener::{Limits, Service, Stage, Stages};
 use crate::platform::{Clock, Hold, Monotonic};
 use crate::rules::time::Timestamp;
@@ -28,14 +30,9 @@ use crate::rules::time::Timestamp;
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The most streams a caller may have open on one HTTP/2 connection.
-const HTTP2_STREAMS: u32 = 200;
-
-/// What an HTTP/2 connection may have in flight unread, for all its streams.
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// What one HTTP/2 stream may have in flight unread.
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+/// What one HTTP/2 stream may have in flight unread. A connection may have as much for each of its
+/// streams: whatever lies unread on some, there is room for the others.
+const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 
 /// What may wait unsent on one HTTP/2 stream.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
@@ -63,6 +60,10 @@ pub enum Trouble {
     Protocol,
     /// TLS was not agreed upon, or not in time.
     Tls,
+    /// The caller flooded it with frames that carry nothing.
+    Flood,
+    /// A trusted proxy did not say who is calling.
+    ProxyProtocol,
     /// The socket failed.
     Io,
 }
@@ -84,6 +85,8 @@ pub(super) struct Seat<V> {
     pub(super) limits: Limits,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stages: Stages,
+    /// The unfinished heads of the worker's connections.
+    pub(super) heads: Heads,
     /// What counts the connection.
     pub(super) hold: Hold,
 }
@@ -106,6 +109,7 @@ where
         limits,
         clock,
         stages,
+        heads,
         hold,
     } = seat;
     let mut prefix = BytesMut::with_capacity(PREFACE.len());
@@ -125,27 +129,33 @@ where
         }
     };
     let activity = Arc::new(Activity::default());
-    let io = TokioIo::new(Watched::new(stream, prefix.freeze(), Arc::clone(&activity)));
+    let io = Watched::new(stream, prefix.freeze(), Arc::clone(&activity));
     let caller = Arc::new(Caller {
         service,
         peer,
         activity: Arc::clone(&activity),
         clock: Arc::clone(&clock),
         stages: stages.clone(),
+        old: Monotonic(clock.monotonic().0 + limits.age),
         hold,
     });
-    let service = service_fn(move |request| Arc::clone(&caller).call(request));
-    let mut deadlines = Deadlines::new(activity, &limits, clock);
+    let mut deadlines = Deadlines::new(Arc::clone(&activity), &limits, Arc::clone(&clock));
     if http2 {
+        deadlines.age = Age::Grows(caller.old);
+        let io = TokioIo::new(Metered::new(io, heads, Arc::clone(&activity), clock));
+        // Boxed, so that an answer which its caller takes slowly does not keep the room that making
+        // it took: 5 KiB a stream.
+        let service = service_fn(move |request| Box::pin(Arc::clone(&caller).call(request)));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .auto_date_header(false)
-            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_concurrent_streams(limits.http2_streams)
             .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
-            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+            .initial_connection_window_size(limits.http2_streams * HTTP2_STREAM_WINDOW)
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .max_send_buf_size(HTTP2_SEND_BUFFER)
-            .max_pending_accept_reset_streams(20)
+            // All at once: a browser that leaves a page. How often, its frames' worth bounds.
+            .max_pending_accept_reset_streams(limits.http2_streams as usize)
             .max_local_error_reset_streams(100)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))
@@ -156,8 +166,14 @@ where
         let ended = drive(connection.as_mut(), &mut deadlines, stages, |connection| {
             connection.as_mut().graceful_shutdown();
         });
-        return ended.await.unwrap_or(Ok(()));
+
+        return match ended.await {
+            Some(Err(_)) if activity.flooded.load(Ordering::Relaxed) => Err(Trouble::Flood),
+            None if deadlines.slow_head => Err(Trouble::HeadTimeout),
+            ended => ended.unwrap_or(Ok(())),
+        };
     }
+    let service = service_fn(move |request| Arc::clone(&caller).call(request));
     let mut connection = http1::Builder::new()
         // The deadlines here know more than the library's: it has one for head and rest together.
         .header_read_timeout(None)
@@ -165,7 +181,7 @@ where
         .auto_date_header(false)
         .max_header_size(limits.request_head)
         .max_buf_size(HTTP1_BUFFER.max(limits.request_head))
-        .serve_connection(io, service)
+        .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let ended = drive(
         Pin::new(&mut connection),
@@ -237,6 +253,11 @@ where
     let mut follower = stages.clone();
     let mut seen = Stage::Serving;
     loop {
+        // Its streams finish; others are refused.
+        if deadlines.age == Age::Reached {
+            deadlines.age = Age::Settled;
+            close(&mut connection);
+        }
         let stage = stages.current();
         if stage != seen {
             seen = stage;
@@ -257,6 +278,9 @@ where
             if deadlines.poll_passed(cx).is_ready() {
                 return Poll::Ready(Some(None));
             }
+            if deadlines.age == Age::Reached {
+                return Poll::Ready(None);
+            }
             // From its first poll on it has this task's waker, until it is woken: and nobody is before
             // the stage moves. Once it has moved, a wake-up may be the last move's, come late, and
             // the next one's finds nobody unless this is polled again.
@@ -274,9 +298,14 @@ where
 
 fn trouble(error: &hyper::Error) -> Trouble {
     if error.is_parse() || error.is_parse_too_large() {
-        Trouble::Protocol
-    } else {
-        Trouble::Io
+        return Trouble::Protocol;
+    }
+    let source = error.source().and_then(|source| source.downcast_ref());
+    match source.filter(|source: &&h2::Error| source.is_go_away() && !source.is_remote()) {
+        // The library's own word for what it bounds: resets, header blocks, empty DATA.
+        Some(error) if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) => Trouble::Flood,
+        Some(_) => Trouble::Protocol,
+        None => Trouble::Io,
     }
 }
 
@@ -297,6 +326,18 @@ struct Deadlines {
     fires: Monotonic,
     is_http2: bool,
     slow_head: bool,
+    age: Age,
+}
+
+/// When a connection grows old, where a timer has to see to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// At this time.
+    Grows(Monotonic),
+    /// It is, and the caller was not told yet.
+    Reached,
+    /// The caller was told, or will be with an answer.
+    Settled,
 }
 
 /// What a connection without a request in flight waits for.
@@ -323,6 +364,7 @@ impl Deadlines {
             fires,
             is_http2: false,
             slow_head: false,
+            age: Age::Settled,
         }
     }
 
@@ -343,6 +385,9 @@ impl Deadlines {
                 return Poll::Pending;
             }
             let now = self.clock.monotonic();
+            if matches!(self.age, Age::Grows(old) if old <= now) {
+                self.age = Age::Reached;
+            }
             let look = Monotonic(now.0 + self.idle_timeout / LOOKS);
             match self.passes(Some(now)) {
                 Some(passes) if passes <= now => {
@@ -358,14 +403,19 @@ impl Deadlines {
     /// When the present stillness has lasted too long, if that is known; `None` while a request
     /// is in flight. The beginning of a rest is only noted with a `now` at hand.
     fn passes(&mut self, now: Option<Monotonic>) -> Option<Monotonic> {
-        if self.activity.in_flight.load(Ordering::Relaxed) != 0
-            || self.activity.blocked.load(Ordering::Relaxed)
-        {
+        let in_flight = self.activity.in_flight.load(Ordering::Relaxed) != 0
+            || self.activity.blocked.load(Ordering::Relaxed);
+        let in_head = if self.is_http2 {
+            self.activity.in_head.load(Ordering::Relaxed)
+        } else {
+            !in_flight && self.activity.arrived.load(Ordering::Relaxed)
+        };
+        // Over HTTP/2 other requests may be in flight; and nothing of them can arrive within a head.
+        if in_flight && !in_head {
             self.still = None;
             return None;
         }
         let requests = self.activity.requests.load(Ordering::Relaxed);
-        let in_head = !self.is_http2 && self.activity.arrived.load(Ordering::Relaxed);
         let since = match self.still {
             Some(still) if still.in_head == in_head && requests == self.requests => still.since,
             _ => None,
@@ -397,6 +447,8 @@ struct Caller<V: Service> {
     activity: Arc<Activity>,
     clock: Arc<dyn Clock>,
     stages: Stages,
+    /// From when on its answers ask for another connection.
+    old: Monotonic,
     /// What counts the connection; a request that may become a tunnel is given it.
     hold: Hold,
 }
@@ -420,7 +472,7 @@ impl<V: Service> Caller<V> {
             response.headers_mut().insert(header::DATE, self.date());
         }
         if is_http1
-            && self.stages.current() != Stage::Serving
+            && (self.stages.current() != Stage::Serving || began >= self.old)
             && !response.headers().contains_key(header::UPGRADE)
         {
             let close = HeaderValue::from_static("close");

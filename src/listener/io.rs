@@ -24,6 +24,10 @@ pub(super) struct Activity {
     pub(super) requests: AtomicU32,
     /// The caller has yet to take what is being written: no rest, even if all is answered.
     pub(super) blocked: AtomicBool,
+    /// Part of a head has arrived over HTTP/2, and nothing else can before the rest of it.
+    pub(super) in_head: AtomicBool,
+    /// The caller sent a flood of HTTP/2 frames that carry nothing.
+    pub(super) flooded: AtomicBool,
 }
 
 /// A socket whose arrivals are noted.

@@ -5,11 +5,14 @@
 mod accept;
 mod connection;
 mod io;
+mod metered;
+mod preamble;
+mod share;
 mod tls;
 mod worker;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -18,6 +21,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use ipnet::IpNet;
 use tokio::sync::watch;
 
 pub use accept::{Listener, accept};
@@ -36,14 +40,20 @@ pub struct Config {
     pub telemetry: SocketAddr,
     /// How guarded traffic is encrypted, if it is.
     pub tls: Option<Tls>,
+    /// Whether trusted proxies say who is calling before their caller's first byte.
+    pub proxy_protocol: bool,
     /// The largest request head, in bytes.
     pub request_head: usize,
     /// The longest a request head may take to arrive.
     pub head_timeout: Duration,
     /// The longest a connection may rest between requests.
     pub idle_timeout: Duration,
+    /// How old a connection may grow before its caller is asked to make another.
+    pub connection_age: Duration,
     /// The most connections open at once; one more is answered 503 and closed.
     pub connections: usize,
+    /// Peers that speak for many: they are believed, and may hold as many connections as there are.
+    pub trusted_proxies: Vec<IpNet>,
     /// After SIGTERM: how long to serve on while unready.
     pub drain_delay: Duration,
     /// How long running requests may take to finish after that.
@@ -59,6 +69,13 @@ impl Config {
         }
         self
     }
+
+    /// Whether the peer at `address` is a proxy that is believed.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let mut networks = self.trusted_proxies.iter();
+        networks.any(|network| network.contains(&address))
+    }
 }
 
 /// The bounds of one connection.
@@ -70,14 +87,38 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// The longest a connection may rest between requests.
     pub idle_timeout: Duration,
+    /// How old it may grow before its caller is asked to make another.
+    pub age: Duration,
+    /// The most streams open at once, where it is HTTP/2; a few at least, a hundred at most.
+    pub http2_streams: u32,
 }
 
-impl From<&Config> for Limits {
-    fn from(config: &Config) -> Self {
+impl Limits {
+    /// The most streams on one HTTP/2 connection: what clients take for granted until they are told
+    /// otherwise, and what the RFC asks for (RFC 9113 §6.5.2).
+    const STREAMS: usize = 100;
+
+    /// The fewest, however many connections there are: the six that a browser gets over HTTP/1.1.
+    const FEW_STREAMS: usize = 6;
+
+    /// How many streams a worker offers to all that come: a stream whose answer is not taken holds
+    /// some KiB.
+    const OFFERED: usize = 4_096;
+
+    /// What holds for a worker's `nth` connection, which comes when it has `open` with it.
+    pub fn new(config: &Config, open: usize, nth: u32) -> Self {
+        // Multiples of the golden ratio, in fractions of 2³²: however many connections come at once,
+        // their ends are spread evenly (Knuth, TAOCP volume 3, §6.4).
+        let spread = nth.wrapping_mul(0x9E37_79B9);
+        let earlier = (config.connection_age / 10).mul_f64(f64::from(spread) / f64::from(u32::MAX));
+        let streams = Self::OFFERED / open.max(1);
+        let streams = streams.clamp(Self::FEW_STREAMS, Self::STREAMS);
         Self {
             request_head: config.request_head,
             head_timeout: config.head_timeout,
             idle_timeout: config.idle_timeout,
+            age: config.connection_age.saturating_sub(earlier),
+            http2_streams: u32::try_from(streams).unwrap_or(u32::MAX),
         }
     }
 }
@@ -188,5 +229,44 @@ impl Stages {
             // Nobody can move the stage any more: it stays what it is.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_moment_end_apart_from_each_other() {
+        let config = Config {
+            proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
+            telemetry: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
+            proxy_protocol: false,
+            request_head: 32 << 10,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            connection_age: Duration::from_secs(1_000),
+            connections: 10_000,
+            trusted_proxies: Vec::new(),
+            drain_delay: Duration::ZERO,
+            shutdown_grace: Duration::from_secs(25),
+        };
+        let mut ages: Vec<Duration> = (0..100)
+            .map(|nth| Limits::new(&config, 1, nth).age)
+            .collect();
+        assert_eq!(ages[0], config.connection_age);
+        ages.sort();
+        assert!(ages[0] >= Duration::from_secs(900));
+        for pair in ages.windows(2) {
+            let apart = pair[1].abs_diff(pair[0]);
+            assert!(apart <= Duration::from_secs(3), "{apart:?}");
+            assert!(apart >= Duration::from_millis(300), "{apart:?}");
+        }
+        let streams = |open| Limits::new(&config, open, 0).http2_streams;
+        assert_eq!(
+            [0, 1, 40, 64, 512, 5_000].map(streams),
+            [100, 100, 100, 64, 8, 6]
+        );
     }
 }

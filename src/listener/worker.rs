@@ -11,6 +11,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::listener::connection::{self, Seat, Speaks, Trouble};
+use crate::listener::metered::Heads;
+use crate::listener::preamble;
+use crate::listener::share::Place;
 use crate::listener::tls::{self, Tls};
 use crate::listener::{Arrival, Config, Limits, Service, Stage, Stages};
 use crate::platform::{Alive, Clock, Hold};
@@ -30,7 +33,7 @@ pub trait Census: Send + Sync + 'static {
 /// Hands connections to one worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    connections: mpsc::UnboundedSender<(StdStream, SocketAddr)>,
+    connections: mpsc::UnboundedSender<(StdStream, SocketAddr, Place)>,
     open: Arc<AtomicUsize>,
 }
 
@@ -40,8 +43,9 @@ pub struct Desk<V, C> {
     pub service: Arc<V>,
     /// What holds for a connection is what holds here when it comes.
     pub config: Arc<ArcSwap<Config>>,
-    /// Its connections are encrypted as the configuration says, if it says so.
-    pub encrypted: bool,
+    /// Whether it is where guarded traffic arrives: encrypted, and announced by proxies, as the
+    /// configuration says.
+    pub is_edge: bool,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Counts connections.
@@ -65,10 +69,13 @@ impl Worker {
         };
         let open = Arc::clone(&worker.open);
         let serving = async move {
-            while let Some((stream, remote)) = inbox.recv().await {
-                let open = Open(Arc::clone(&open));
+            let mut nth = 0_u32;
+            let heads = Heads::default();
+            while let Some((stream, remote, place)) = inbox.recv().await {
+                nth = nth.wrapping_add(1);
+                let open = Open(Arc::clone(&open), place);
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    desk.seat(stream, remote, open);
+                    desk.seat(stream, remote, open, nth, heads.clone());
                 }
             }
         };
@@ -81,9 +88,14 @@ impl Worker {
     }
 
     /// Hands over a connection.
-    pub(super) fn hand(&self, stream: StdStream, remote: SocketAddr) -> io::Result<()> {
+    pub(super) fn hand(
+        &self,
+        stream: StdStream,
+        remote: SocketAddr,
+        place: Place,
+    ) -> io::Result<()> {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.connections.send((stream, remote)).map_err(|_| {
+        self.connections.send((stream, remote, place)).map_err(|_| {
             self.open.fetch_sub(1, Ordering::Relaxed);
             io::Error::from(io::ErrorKind::BrokenPipe)
         })
@@ -91,29 +103,38 @@ impl Worker {
 }
 
 impl<V: Service, C: Census> Desk<V, C> {
-    fn seat(&self, stream: TcpStream, remote: SocketAddr, open: Open) {
+    fn seat(&self, mut stream: TcpStream, remote: SocketAddr, open: Open, nth: u32, heads: Heads) {
         let config = self.config.load();
+        let announced = self.is_edge && config.proxy_protocol && config.trusts(remote.ip());
+        let tls = config.tls.clone().filter(|_| self.is_edge);
         let seat = Seat {
             service: Arc::clone(&self.service),
-            limits: Limits::from(&**config),
+            limits: Limits::new(&config, open.0.load(Ordering::Relaxed), nth),
             clock: Arc::clone(&self.clock),
             stages: self.stages.clone(),
+            heads,
             // A tunnel takes it along: it is still this connection when its HTTP has ended.
             hold: Hold::new((self.census.open(), open, self.alive.clone())),
         };
-        let tls = config.tls.clone().filter(|_| self.encrypted);
-        let arrival = Arrival {
-            remote,
-            over_tls: tls.is_some(),
-            certificate: None,
+        let serving = async move {
+            let mut arrival = Arrival {
+                remote,
+                over_tls: tls.is_some(),
+                certificate: None,
+            };
+            if announced {
+                let caller = preamble::caller(&mut stream, remote, &seat.limits, &seat.stages);
+                let Some(caller) = caller.await? else {
+                    return Ok(());
+                };
+                arrival.remote = caller;
+            }
+            match tls {
+                None => seat.serve(stream, Speaks::AsItBegins, arrival).await,
+                // Large, and over with the handshake but for its end.
+                Some(tls) => Box::pin(seat.agree(stream, tls, arrival)).await,
+            }
         };
-        match tls {
-            None => self.attend(seat.serve(stream, Speaks::AsItBegins, arrival)),
-            Some(tls) => self.attend(seat.agree(stream, tls, arrival)),
-        }
-    }
-
-    fn attend(&self, serving: impl Future<Output = Result<(), Trouble>> + Send + 'static) {
         let census = Arc::clone(&self.census);
         tokio::spawn(async move {
             if let Err(trouble) = serving.await {
@@ -161,7 +182,10 @@ impl<V: Service> Seat<V> {
 }
 
 /// One of a worker's connections, from the hand-over on.
-struct Open(Arc<AtomicUsize>);
+struct Open(
+    Arc<AtomicUsize>,
+    #[expect(dead_code, reason = "its existence is its use")] Place,
+);
 
 impl Drop for Open {
     fn drop(&mut self) {

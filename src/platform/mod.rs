@@ -1,4 +1,4 @@
-//! What the program takes from its machine: clock and entropy, which tests replace, and signals.
+//! What the program takes from its machine: clock, entropy and names, which tests replace, and signals.
 //!
 //! The only place that reads the clock or the random generator.
 
@@ -8,6 +8,7 @@ mod entropy;
 mod files;
 mod gather;
 mod loopback;
+mod resolver;
 pub mod signal;
 mod tls;
 
@@ -19,6 +20,7 @@ pub use entropy::{Entropy, SystemEntropy};
 pub use files::raise_open_files;
 pub use gather::poll_write_gathered;
 pub use loopback::spare_congestion_control;
+pub use resolver::{Resolver, Resolving, SystemResolver};
 pub use tls::{Authorities, BadIdentity, Identity};
 
 /// What the program takes from the machine it runs on.
@@ -28,14 +30,17 @@ pub struct Platform {
     pub clock: Arc<dyn Clock>,
     /// Makes secrets and identifiers.
     pub entropy: Arc<dyn Entropy>,
+    /// Tells what addresses names have.
+    pub resolver: Arc<dyn Resolver>,
 }
 
 impl Platform {
-    /// The real clock and the operating system's random generator.
+    /// The real clock, and the operating system's random generator and resolver.
     pub fn system() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
+            resolver: Arc::new(SystemResolver),
         }
     }
 }

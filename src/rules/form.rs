@@ -3,6 +3,7 @@
 //! The path itself is judged with the routes, in `rules::path`.
 
 use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
 use crate::rules::decision::Reject;
@@ -85,6 +86,9 @@ pub fn judge<'a>(
     if *method == Method::TRACE || (*method == Method::CONNECT && !is_tunnel) {
         return malformed("the method is not proxied");
     }
+    if version > Version::HTTP_11 {
+        judge_fields(uri, headers)?;
+    }
     let host = judge_host(uri, version, headers)?;
     judge_framing(version, headers, lines)?;
     let path = uri.path();
@@ -92,6 +96,25 @@ pub fn judge<'a>(
         return malformed("the target is not a path");
     }
     Ok(Form { host, path })
+}
+
+/// What HTTP/2 forbids, its library lets pass, and an HTTP/1.1 upstream would read otherwise.
+fn judge_fields(uri: &Uri, headers: &HeaderMap) -> Result<(), Reject> {
+    // RFC 9113 §8.3.1. The library takes a query alone for the root's.
+    let begins_with_slash = |target: &PathAndQuery| target.as_str().starts_with('/');
+    if !uri.path_and_query().is_some_and(begins_with_slash) {
+        return malformed("the target is not a path");
+    }
+    // RFC 9113 §8.2.1. HTTP/1.1 drops such space: ` Bearer x` is no bearer here, and is one there.
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if headers
+        .values()
+        .map(HeaderValue::as_bytes)
+        .any(|value| is_space(value.first()) || is_space(value.last()))
+    {
+        return malformed("a header begins or ends with white space");
+    }
+    Ok(())
 }
 
 /// RFC 9112 §3.2: exactly one Host, and one that an absolute target agrees with.
@@ -202,6 +225,15 @@ mod tests {
     use super::*;
 
     fn verdict(method: &str, uri: &str, lines: &[(&str, &str)]) -> Result<String, Reject> {
+        verdict_of(Version::HTTP_11, method, uri, lines)
+    }
+
+    fn verdict_of(
+        version: Version,
+        method: &str,
+        uri: &str,
+        lines: &[(&str, &str)],
+    ) -> Result<String, Reject> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(
@@ -212,7 +244,7 @@ mod tests {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let uri: Uri = uri.parse().unwrap();
         let lines = Lines::of(&headers);
-        judge(&method, &uri, Version::HTTP_11, &headers, lines, false)
+        judge(&method, &uri, version, &headers, lines, false)
             .map(|form| format!("{} {}", form.host, form.path))
     }
 
@@ -287,6 +319,30 @@ mod tests {
                     Err(Reject::RequestMalformed(_))
                 ),
                 "{method} {uri} {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn http_2_has_a_slash_first_and_no_space_around_values() {
+        let verdict = |uri, lines: &[_]| verdict_of(Version::HTTP_2, "GET", uri, lines);
+        assert_eq!(verdict("http://a/?x", &[]), Ok("a /".to_owned()));
+        assert_eq!(
+            verdict("http://a/x", &[("x-a", "b \t c"), ("x-b", "")]),
+            Ok("a /x".to_owned())
+        );
+        for (uri, lines) in [
+            ("http://a?x", &[][..]),
+            ("http://a/x", &[("authorization", " Bearer x")]),
+            ("http://a/x", &[("authorization", "\tBearer x")]),
+            ("http://a/x", &[("cookie", "a=b"), ("cookie", "c=d ")]),
+            ("http://a/x", &[("x-a", "b\t")]),
+            ("http://a/x", &[("x-a", " ")]),
+        ] {
+            let verdict = verdict(uri, lines);
+            assert!(
+                matches!(verdict, Err(Reject::RequestMalformed(_))),
+                "{uri} {lines:?}"
             );
         }
     }

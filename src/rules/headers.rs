@@ -12,11 +12,13 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use crate::rules::form::{Line, Lines};
 use crate::rules::{cookie, refresh};
 
-/// Whether a name speaks to the next hop only (RFC 9110 §7.6.1), besides those `Connection` lists.
+/// Whether a name speaks to the next hop only (RFC 9110 §7.6.1, RFC 7540 §3.2.1), besides those
+/// `Connection` lists.
 fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
         name,
         b"connection"
+            | b"http2-settings"
             | b"keep-alive"
             | b"proxy-authenticate"
             | b"proxy-authorization"

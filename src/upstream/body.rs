@@ -2,17 +2,20 @@
 //!
 //! Nothing is buffered here: a frame is asked of one side when the other wants it.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Sleep;
 
 use crate::platform::Monotonic;
 use crate::rules::decision::Refusal;
@@ -42,6 +45,8 @@ pub enum Outbound {
 
 /// A body that is being sent.
 pub struct Upload {
+    /// What was waited for before the upstream was asked.
+    gathered: VecDeque<Frame<Bytes>>,
     incoming: Incoming,
     /// How many more bytes the route allows.
     remaining: Option<u64>,
@@ -145,6 +150,7 @@ impl Outbound {
         }
         let meter = Arc::new(Meter::default());
         let upload = Upload {
+            gathered: VecDeque::new(),
             incoming,
             remaining: limit,
             rules: Arc::clone(rules),
@@ -153,10 +159,61 @@ impl Outbound {
         };
         (Self::Streaming(Box::new(upload)), Some(meter))
     }
+
+    /// Waits for all of a body that is said to be small; it may pause for no longer than `patience`.
+    ///
+    /// So a caller that sends it byte by byte holds no connection to the upstream meanwhile. Cancel
+    /// safe: nothing that arrived is lost.
+    pub async fn gather(&mut self, patience: Duration) -> Result<(), Ungathered> {
+        let Self::Streaming(upload) = self else {
+            return Ok(());
+        };
+        let mut pause: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            while !upload.incoming.is_end_stream() {
+                match upload.poll_incoming(cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        upload.gathered.push_back(frame);
+                        pause = None;
+                    }
+                    Poll::Ready(Some(Err(_))) => {
+                        let cut = upload.meter.cut().unwrap_or(CutShort::Broken);
+                        return Poll::Ready(Err(Ungathered::Cut(cut)));
+                    }
+                    Poll::Ready(None) => break,
+                    Poll::Pending => {
+                        let pause =
+                            pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+                        ready!(pause.as_mut().poll(cx));
+                        return Poll::Ready(Err(Ungathered::Stalled));
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
+
+/// Why a body did not come whole.
+#[derive(Debug)]
+pub enum Ungathered {
+    /// It was cut off.
+    Cut(CutShort),
+    /// Nothing of it came for too long.
+    Stalled,
 }
 
 impl Upload {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.gathered.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None if self.incoming.is_end_stream() => Poll::Ready(None),
+            None => self.poll_incoming(cx),
+        }
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             if let Some(ending) = &mut self.ending
                 && let Poll::Ready(refusal) = ending.as_mut().poll(cx)
@@ -217,14 +274,27 @@ impl Body for Outbound {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(upload) => upload.incoming.is_end_stream(),
+            Self::Streaming(upload) => {
+                upload.gathered.is_empty() && upload.incoming.is_end_stream()
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(upload) => upload.incoming.size_hint(),
+            Self::Streaming(upload) => {
+                let gathered: usize = upload
+                    .gathered
+                    .iter()
+                    .filter_map(|frame| frame.data_ref().map(Bytes::len))
+                    .sum();
+                let mut size = upload.incoming.size_hint();
+                if let Some(left) = size.exact() {
+                    size.set_exact(left + gathered as u64);
+                }
+                size
+            }
         }
     }
 }

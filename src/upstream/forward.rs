@@ -15,7 +15,7 @@ use crate::rules::policy::Admitted;
 use crate::upstream::body::{CutShort, Inbound, Meter};
 use crate::upstream::connection::Unanswered;
 use crate::upstream::head::Outgoing;
-use crate::upstream::pool::{Pool, Unavailable};
+use crate::upstream::pool::{ATTEMPTS, Pool, Unavailable};
 use crate::upstream::request::Request;
 use crate::upstream::response::Broken;
 use crate::upstream::{self, http2};
@@ -84,7 +84,8 @@ impl From<Unavailable> for Failure {
 ///
 /// The time allowed begins anew while the request's body still arrives: it bounds the upstream's
 /// silence, not the caller's upload. Only what was certainly not sent is sent again: a connection
-/// that the upstream closed at rest gives the request back unread. Dropping the future closes the
+/// that the upstream closed at rest gives the request back unread, and so does a new one that it
+/// closed at once, where another address may do better. Dropping the future closes the
 /// connection, so that the upstream sees the caller leave.
 pub async fn forward(
     _: &Admitted,
@@ -125,6 +126,7 @@ async fn forward_http1(
         now = pool.clock().monotonic();
         lease
     };
+    let mut refused = 0;
     loop {
         let (connection, timer) = lease.parts();
         let mut deadline = Deadline {
@@ -136,15 +138,27 @@ async fn forward_http1(
         connection.submit(request);
         let answered = deadline.bound(now, |cx| connection.poll_answer(cx));
         let broken = match answered.await? {
-            Ok(answer) => return Ok(Inbound::http1(answer, lease)),
-            Err(Unanswered::Unsent(unsent)) if lease.reused => {
-                request = *unsent;
-                lease = Box::pin(pool.lease_new()).await?;
-                now = pool.clock().monotonic();
-                continue;
+            Ok(answer) => {
+                lease.answered();
+                return Ok(Inbound::http1(answer, lease));
             }
-            Err(Unanswered::Unsent(_)) => Broken::Closed,
-            Err(Unanswered::Broken(broken)) => broken,
+            Err(Unanswered::Unsent(unsent)) => {
+                refused += usize::from(!lease.reused);
+                if lease.reused || lease.refused() && refused < ATTEMPTS {
+                    request = *unsent;
+                    drop(lease);
+                    lease = Box::pin(pool.lease_new()).await?;
+                    now = pool.clock().monotonic();
+                    continue;
+                }
+                Broken::Closed
+            }
+            Err(Unanswered::Broken(broken)) => {
+                if matches!(broken, Broken::Closed | Broken::Io(_)) {
+                    lease.broke();
+                }
+                broken
+            }
         };
         return Err(failure(broken, meter));
     }

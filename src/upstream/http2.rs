@@ -54,7 +54,11 @@ pub(super) async fn forward(
             meter,
         };
         let answered = deadline.bound(now, |cx| answering.as_mut().poll(cx));
-        let mut error = match answered.await? {
+        let answered = answered.await?;
+        if answered.is_ok() {
+            lease.stream.answered();
+        }
+        let mut error = match answered {
             Ok(response) if opens_websocket && response.status().is_success() => {
                 return Ok(opened(response, lease.stream));
             }
@@ -69,7 +73,13 @@ pub(super) async fn forward(
                 request = unsent;
                 tries += 1;
             }
-            _ => return Err(failure(error.into_error(), meter)),
+            _ => {
+                let failure = failure(error.into_error(), meter);
+                if matches!(failure, Failure::Closed(_)) {
+                    lease.stream.broke();
+                }
+                return Err(failure);
+            }
         }
     }
 }

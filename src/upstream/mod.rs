@@ -1,13 +1,17 @@
-//! The API's side: connection pools, forwarding, bodies and tunnels.
+//! The API's side: addresses, connection pools, forwarding, bodies and tunnels.
 
 pub mod body;
+mod check;
 mod connection;
+pub mod directory;
+mod endpoint;
 pub mod forward;
 pub mod head;
 pub mod http2;
 pub mod pool;
 pub mod request;
 pub mod response;
+mod shelves;
 mod stream;
 mod tls;
 pub mod tunnel;
@@ -22,7 +26,9 @@ use http::Method;
 use http::uri::PathAndQuery;
 
 use crate::platform::Clock;
+use crate::rules::health::Thresholds;
 
+use directory::Directory;
 use head::Head;
 
 /// Where an upstream listens.
@@ -37,6 +43,17 @@ pub enum Address {
     },
     /// `unix:/path`
     Unix(PathBuf),
+}
+
+impl Address {
+    /// What `Host` says to it where no caller has said anything.
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
 }
 
 /// What an upstream speaks.
@@ -68,20 +85,31 @@ pub enum Pool {
 }
 
 impl Pool {
-    /// A pool that opens at most `limit` connections. Must be called on the worker's runtime.
-    pub fn start(config: Config, limit: usize, clock: Arc<dyn Clock>) -> Self {
-        match config.protocol {
-            Protocol::Http1 => Self::Http1(pool::Pool::start(config, limit, clock)),
-            Protocol::Http2 => Self::Http2(http2::Pool::start(config, limit, clock)),
+    /// A pool that opens at most `limit` connections to the directory's addresses, for the worker of
+    /// this number. Must be called on the worker's runtime.
+    pub fn start(
+        directory: Arc<Directory>,
+        limit: usize,
+        worker: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        match directory.config().protocol {
+            Protocol::Http1 => Self::Http1(pool::Pool::start(directory, limit, worker, clock)),
+            Protocol::Http2 => Self::Http2(http2::Pool::start(directory, limit, worker, clock)),
+        }
+    }
+
+    /// Where the pool's connections lead.
+    pub fn directory(&self) -> &Arc<Directory> {
+        match self {
+            Self::Http1(pool) => pool.directory(),
+            Self::Http2(pool) => pool.directory(),
         }
     }
 
     /// What the pool was built from.
     pub fn config(&self) -> &Config {
-        match self {
-            Self::Http1(pool) => pool.config(),
-            Self::Http2(pool) => pool.config(),
-        }
+        self.directory().config()
     }
 
     /// The beginning of a request for `target`, path and query as they are.
@@ -98,8 +126,8 @@ impl Pool {
 pub struct Config {
     /// Its name, for routes, metrics and logs.
     pub name: Box<str>,
-    /// Where it listens.
-    pub address: Address,
+    /// Where it listens; at least one, each once. A name stands for every address that it has.
+    pub addresses: Vec<Address>,
     /// What it speaks.
     pub protocol: Protocol,
     /// How it is spoken to over TLS, if it is.
@@ -110,6 +138,21 @@ pub struct Config {
     pub response_timeout: Duration,
     /// How long a pooled connection may rest before it is closed.
     pub idle_timeout: Duration,
-    /// The most connections open at once, over all workers.
+    /// The most connections open at once, over all addresses and workers.
     pub max_connections: usize,
+    /// How it is asked whether it is well; `None` where only requests tell.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// How each address of an upstream is asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for with GET; 2xx is well.
+    pub path: PathAndQuery,
+    /// From one check of an address to the next.
+    pub interval: Duration,
+    /// The longest until the answer's head, connecting included.
+    pub timeout: Duration,
+    /// How many checks in a row it takes to change what is thought of an address.
+    pub thresholds: Thresholds,
 }

@@ -12,7 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::platform::spare_congestion_control;
-use crate::upstream::{Address, Tls};
+use crate::upstream::Tls;
+use crate::upstream::endpoint::{Endpoint, Target};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -24,18 +25,21 @@ pub(super) enum Socket {
 
 impl Socket {
     /// Connects, and agrees on TLS where it is asked for. Cancel safe.
-    pub(super) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<Self> {
-        match address {
-            Address::Tcp { host, port } => {
-                let stream = TcpStream::connect((&**host, *port)).await?;
+    pub(super) async fn connect(endpoint: &Endpoint, tls: Option<&Tls>) -> io::Result<Self> {
+        match endpoint.target() {
+            Target::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                spare_congestion_control(&stream, stream.peer_addr()?.ip());
+                spare_congestion_control(&stream, address.ip());
                 match tls {
                     None => Ok(Self::Tcp(stream)),
-                    Some(tls) => Ok(Self::Tls(Box::new(tls.connect(stream).await?))),
+                    Some(tls) => {
+                        let stream = tls.connect(stream, endpoint.host()).await?;
+                        Ok(Self::Tls(Box::new(stream)))
+                    }
                 }
             }
-            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            Target::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
         }
     }
 

@@ -18,16 +18,17 @@ use crate::upstream::Protocol;
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ClientConfig>,
-    server_name: ServerName<'static>,
+    /// `None`: the host of whichever address is connected to.
+    server_name: Option<ServerName<'static>>,
     authorities: Authorities,
     identity: Option<Identity>,
 }
 
 impl Tls {
-    /// TLS 1.2 or 1.3 with the server of this name, for which `authorities` vouch, and to which
-    /// `identity` is shown if it asks. `protocol` is the one that is offered.
+    /// TLS 1.2 or 1.3 with the server of this name, or else of its host's, for which `authorities`
+    /// vouch, and to which `identity` is shown if it asks. `protocol` is the one that is offered.
     pub fn new(
-        server_name: ServerName<'static>,
+        server_name: Option<ServerName<'static>>,
         authorities: Authorities,
         identity: Option<Identity>,
         protocol: Protocol,
@@ -49,10 +50,18 @@ impl Tls {
         })
     }
 
-    /// Agrees with the upstream on a connection. Cancel safe: dropping it closes the connection.
-    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    /// Agrees with the upstream at `host` on a connection. Cancel safe: dropping it closes the connection.
+    pub(super) async fn connect(
+        &self,
+        stream: TcpStream,
+        host: &str,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+        };
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        connector.connect(self.server_name.clone(), stream).await
+        connector.connect(name, stream).await
     }
 }
 

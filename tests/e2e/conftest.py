@@ -1,4 +1,5 @@
-"""What the tests of signing in share: a portfolio API behind gatelet, wallets, and the client scripts."""
+"""What the tests share: a portfolio API behind gatelet, wallets and the client scripts for those of signing in, and
+an upstream that keeps every byte for those of what strangers send."""
 
 import json
 import shutil
@@ -11,7 +12,8 @@ from browser import Browser
 from caller import PORTFOLIO, Answer, Caller
 from peers import Authority, World
 from places import SCRIPTS
-from processes import BOUND, free_address
+from processes import BOUND, Gatelet, free_address
+from strangers import Upstream, configuration
 
 CONFIG = """
 [listen]
@@ -218,3 +220,29 @@ def neighbour(tool, tmp_path):
     yield run
     for each in running:
         each.stop()
+
+
+@pytest.fixture(scope="module")
+def gatelet_and_upstream(program, tmp_path_factory):
+    """gatelet before an upstream that keeps every byte."""
+    with Upstream() as upstream:
+        file = tmp_path_factory.mktemp("gatelet") / "config.toml"
+        file.write_text(configuration(upstream.url))
+        running = Gatelet(program, file)
+        upstream.proxy = running.proxy
+        yield running, upstream
+        running.stop()
+
+
+@pytest.fixture
+def gatelet(gatelet_and_upstream):
+    return gatelet_and_upstream[0]
+
+
+@pytest.fixture
+def upstream(gatelet_and_upstream):
+    """The upstream, which remembers nothing of the test before."""
+    upstream = gatelet_and_upstream[1]
+    upstream.received.clear()
+    upstream.broken.clear()
+    return upstream

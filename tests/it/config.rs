@@ -270,6 +270,7 @@ fn the_reference_shows_the_defaults_that_an_empty_section_has() {
             "[wallet]",
             "[access_token]",
             "[[access_token.trusted]]",
+            "[upstreams.health_check]",
         ];
         if wanted.iter().any(|header| block.starts_with(header)) {
             // Their being there says that something is wanted.

@@ -1,5 +1,6 @@
 //! Rates, counts and sizes that have a bound.
 
+mod shares;
 mod tokens;
 
 use std::time::{Duration, Instant};

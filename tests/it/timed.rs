@@ -1,6 +1,7 @@
 //! Lifetimes as they are promised, to the nanosecond, over the whole program with its defaults.
 
 mod access_tokens;
+mod connections;
 mod families;
 mod nonces;
 mod replicas;

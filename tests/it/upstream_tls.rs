@@ -216,3 +216,42 @@ fn plaintext_behind_an_https_url_is_no_answer() {
     let asked = request("GET", "/", &[("x-api-key", KEY)]);
     assert_eq!(client.send(asked).response().status, 502);
 }
+
+#[test]
+fn each_of_several_addresses_is_who_its_url_says() {
+    let (upstream, authority) = (Upstream::echo(), Authority::new());
+    let terminated = |name: &str| {
+        let identity = authority.certify(&[name], &[]);
+        Terminator::start(upstream.socket_address(), &identity, None, &["http/1.1"])
+    };
+    let (first, second) = (terminated("localhost"), terminated("127.0.0.1"));
+    let urls = format!(
+        "[\"https://localhost:{}\", \"https://{}\"]",
+        first.address().port(),
+        second.address()
+    );
+    let check = "[upstreams.health_check]\npath = \"/healthz\"\ninterval = \"100ms\"\n";
+    let (toml, files) = trusting(&authority, check);
+    let world = World::start_before(&urls, &toml, &files);
+    let checks = || {
+        let received = upstream.received();
+        let checks = received.iter().filter(|seen| seen.target == "/healthz");
+        checks.count()
+    };
+    eventually("both are checked", || checks() >= 4);
+    let mut client = world.connect();
+    for _ in 0..6 {
+        let asked = request("GET", "/", &[("x-api-key", KEY)]);
+        assert_eq!(client.send(asked).response().status, 200);
+    }
+    let names = |terminator: &Terminator| {
+        let seen = terminator.seen().into_iter();
+        let mut names: Vec<_> = seen.map(|one| one.server_name).collect();
+        names.dedup();
+        names
+    };
+    assert_eq!(names(&first), [Some("localhost".to_owned())]);
+    assert_eq!(names(&second), [None], "an address is no name to ask for");
+    let states = [("upstream", "api"), ("state", "unhealthy")];
+    world.metric_becomes("gatelet_upstream_addresses", &states, 0.0);
+}

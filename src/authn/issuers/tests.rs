@@ -125,6 +125,7 @@ impl Desk {
         let platform = Platform {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(Ones),
+            ..Platform::system()
         };
         let asked = Arc::clone(&self.site);
         let fetch: Fetch = Arc::new(move |_, _| {

@@ -61,6 +61,7 @@ impl Desk {
         let platform = Platform {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(CountingEntropy(AtomicU64::new(0))),
+            ..Platform::system()
         };
         let config = store::Config::Embedded {
             path: folder.path().into(),

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use super::{DIGEST, ROUTE, STORE, UPSTREAM, loaded, warnings, with};
 use crate::rules::bucket::Rate;
 use crate::rules::credential::Kind;
-use crate::upstream::Address;
+use crate::rules::health::Thresholds;
+use crate::upstream::{Address, HealthCheck};
 
 #[test]
 fn a_valid_route_is_built_as_written() {
@@ -33,11 +36,30 @@ fn a_valid_route_is_built_as_written() {
         host: "127.0.0.1".into(),
         port: 3000,
     };
-    assert_eq!(config.upstreams[0].address, tcp);
+    assert_eq!(config.upstreams[0].addresses, [tcp]);
     assert_eq!(
-        config.upstreams[1].address,
-        Address::Unix("/run/api.sock".into())
+        config.upstreams[1].addresses,
+        [Address::Unix("/run/api.sock".into())]
     );
+}
+
+#[test]
+fn an_upstream_may_have_several_addresses_and_a_health_check() {
+    let text = "[[upstreams]]\nname = \"api\"\nurl = [\"http://b:1\", \"http://[::1]\"]\n\
+                [upstreams.health_check]\npath = \"/healthz?deep\"\ntimeout = \"250ms\"\n";
+    let upstream = &loaded(&format!("{text}{STORE}{ROUTE}")).config.upstreams[0];
+    let authorities: Vec<String> = upstream.addresses.iter().map(Address::authority).collect();
+    assert_eq!(authorities, ["b:1", "[::1]:80"]);
+    let check = HealthCheck {
+        path: PathAndQuery::from_static("/healthz?deep"),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_millis(250),
+        thresholds: Thresholds {
+            healthy: 1,
+            unhealthy: 2,
+        },
+    };
+    assert_eq!(upstream.health_check, Some(check));
 }
 
 #[test]
@@ -168,6 +190,20 @@ fn believing_everyone_is_warned_of() {
     );
     assert_eq!(of("[\"::/0\"]").len(), 1);
     assert_eq!(of("[\"10.0.0.0/8\", \"::1\"]"), [""; 0]);
+}
+
+#[test]
+fn proxies_that_nobody_trusts_are_warned_of() {
+    let of = |trusted: &str| {
+        let networks = format!("[forwarded]\ntrusted_proxies = [{trusted}]");
+        warnings(&with(&format!(
+            "[listen]\nproxy_protocol = true\n{networks}"
+        )))
+    };
+    assert_eq!(of("\"10.0.0.0/8\""), [""; 0]);
+    let found = of("");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("listen.proxy_protocol: no proxy is trusted"));
 }
 
 #[test]

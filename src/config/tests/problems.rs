@@ -242,6 +242,42 @@ fn each_bad_value_says_what_and_how() {
             "11: upstreams[1].ca_file: the upstream is not spoken to over TLS; write https://",
         ),
         (
+            "[[upstreams]]\nname = \"b\"\nurl = []",
+            "10: upstreams[1].url: the list has no address; write url = \"http://127.0.0.1:3000\"",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = [\"http://b\", \"http://B:80/\"]",
+            "10: upstreams[1].url: \"http://B:80/\" stands there twice; name",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = [\"http://b\", \"HTTP://c\", \"unix:/b\"]",
+            "10: upstreams[1].url: \"http\" and \"unix\" are mixed; give",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = [\"http://b\", \"http://c/v1\"]",
+            "10: upstreams[1].url: \"http://c/v1\": it has a path, and",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = 3000",
+            "10: upstreams[1].url: expected a string or a list, found a whole number; write it like \"http://127.0.0.1:3000\"",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nhealth_check = {}",
+            "11: upstreams[1].health_check.path: missing; write path = \"/healthz\"",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nhealth_check = { path = \"healthz\" }",
+            "11: upstreams[1].health_check.path: \"healthz\" is not a path; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nhealth_check = { path = \"/\", interval = \"1ms\" }",
+            "11: upstreams[1].health_check.interval: 1ms is too often; the least is 100ms; write",
+        ),
+        (
+            "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nhealth_check = { path = \"/\", unhealthy_threshold = 0 }",
+            "11: upstreams[1].health_check.unhealthy_threshold: 0 is too small; the least is 1",
+        ),
+        (
             "[[upstreams]]\nname = \"b\"\nurl = \"http://b\"\nmax_connections = 0",
             "11: upstreams[1].max_connections: 0 is too small; the least is 1",
         ),

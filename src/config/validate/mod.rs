@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::problems::Findings;
@@ -40,7 +41,10 @@ pub(super) fn validate(
     watch: &mut Watch,
     findings: &mut Findings,
 ) -> Config {
-    let listen = listen(&raw.listen, &raw.limits, watch, findings);
+    let trusted = raw.forwarded.trusted_proxies.iter();
+    let trusted: Vec<IpNet> = trusted.map(|net| net.0).collect();
+    let mut listen = listen(&raw.listen, &raw.limits, watch, findings);
+    listen.trusted_proxies.clone_from(&trusted);
     let upstreams = upstreams::upstreams(&raw.upstreams, &listen, watch, findings);
     let matching = edge::matching(&raw.routing);
     let routes = routes::routes(raw, matching, findings);
@@ -73,6 +77,7 @@ pub(super) fn validate(
         findings,
     );
     warnings::trusted_proxies(&raw.forwarded.trusted_proxies, findings);
+    warnings::proxy_protocol(&raw.listen, &raw.forwarded, findings);
     Config {
         listen,
         workers: raw.runtime.workers.unwrap_or_else(default_workers),
@@ -82,12 +87,7 @@ pub(super) fn validate(
             routes: routes.into_iter().map(|(_, route)| route).collect(),
             realm,
             identity_prefix: identity_prefix.unwrap_or_default(),
-            trusted_proxies: raw
-                .forwarded
-                .trusted_proxies
-                .iter()
-                .map(|net| net.0)
-                .collect(),
+            trusted_proxies: trusted,
             private_cookies: tokens.cookie_names().map(Into::into).collect(),
             cors,
             tokens,
@@ -135,10 +135,13 @@ fn listen(
             .tls
             .as_ref()
             .and_then(|section| tls::listener(section, watch, findings)),
+        proxy_protocol: listen.proxy_protocol,
         request_head: usize::try_from(limits.request_head.0).unwrap_or(usize::MAX),
         head_timeout: positive("limits.head_timeout", limits.head_timeout, findings),
         idle_timeout: positive("limits.idle_timeout", limits.idle_timeout, findings),
+        connection_age: positive("limits.connection_age", limits.connection_age, findings),
         connections: limits.connections,
+        trusted_proxies: Vec::new(),
         drain_delay: bounded("limits.drain_delay", limits.drain_delay, findings),
         shutdown_grace: bounded("limits.shutdown_grace", limits.shutdown_grace, findings),
     }

@@ -3,19 +3,28 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use rustls::pki_types::ServerName;
 
 use super::super::problems::{Findings, quoted};
-use super::super::raw::{self, Upstream};
+use super::super::raw::{self, Upstream, Urls};
 use super::super::reload::Watch;
 use super::{bounded, positive, tls};
 use crate::listener;
 use crate::platform::Authorities;
-use crate::upstream::{Address, Config, Protocol, Tls};
+use crate::rules::health::Thresholds;
+use crate::upstream::{Address, Config, HealthCheck, Protocol, Tls};
 
 /// The longest path that a unix socket address holds, its terminator left out.
 const LONGEST_SOCKET_PATH: usize = 107;
+
+/// What the URL of an upstream can begin with.
+const SCHEMES: [&str; 3] = ["http", "https", "unix"];
+
+/// Below this a check is an attack.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Judges the upstreams. The places of those with a bad URL are kept, so that the rest count right.
 pub(super) fn upstreams(
@@ -42,15 +51,14 @@ pub(super) fn upstreams(
                 findings.problem_with(&key("name"), message, "give each its own name");
             }
         }
-        let place = upstream
-            .url
-            .as_deref()
-            .and_then(|url| place(&key("url"), url, listen, findings));
-        let tls = tls(upstream, place.as_ref(), &key, watch, findings);
-        let address = place.map(|place| place.address);
+        let urls = upstream.url.as_ref().map(Urls::all);
+        let places = urls.map(|urls| places(&key("url"), urls, listen, findings));
+        let places = places.unwrap_or_default();
+        let tls = tls(upstream, &places, &key, watch, findings);
+        let addresses = places.into_iter().map(|place| place.address);
         built.push(Config {
             name: upstream.name.as_deref().unwrap_or_default().into(),
-            address: address.unwrap_or_else(|| Address::Unix(PathBuf::new())),
+            addresses: addresses.collect(),
             protocol: protocol(upstream),
             tls,
             connect_timeout: positive(&key("connect_timeout"), upstream.connect_timeout, findings),
@@ -61,9 +69,73 @@ pub(super) fn upstreams(
             ),
             idle_timeout: bounded(&key("idle_timeout"), upstream.idle_timeout, findings),
             max_connections: upstream.max_connections,
+            health_check: upstream
+                .health_check
+                .as_ref()
+                .map(|check| health_check(&key("health_check"), check, findings)),
         });
     }
     built
+}
+
+/// Judges where one upstream listens; what is bad is left out.
+fn places(
+    key: &str,
+    urls: &[String],
+    listen: &listener::Config,
+    findings: &mut Findings,
+) -> Vec<Place> {
+    if urls.is_empty() {
+        let suggestion = "write url = \"http://127.0.0.1:3000\"";
+        findings.problem_with(key, "the list has no address", suggestion);
+    }
+    let mut places: Vec<Place> = Vec::with_capacity(urls.len());
+    for url in urls {
+        let Some(place) = place(key, url, listen, findings) else {
+            continue;
+        };
+        if places.iter().any(|known| known.address == place.address) {
+            let message = format!("{} stands there twice", quoted(url));
+            findings.problem_with(key, message, "name each address once");
+        } else {
+            places.push(place);
+        }
+    }
+    let mut schemes = urls.iter().filter_map(|url| scheme(url));
+    if let Some(first) = schemes.next()
+        && let Some(other) = schemes.find(|other| !other.eq_ignore_ascii_case(first))
+    {
+        let message = format!("{first:?} and {other:?} are mixed");
+        let suggestion = "give all its addresses one scheme, or make them two upstreams";
+        findings.problem_with(key, message, suggestion);
+    }
+    places
+}
+
+fn health_check(key: &str, raw: &raw::HealthCheck, findings: &mut Findings) -> HealthCheck {
+    let below = |name: &str| format!("{key}.{name}");
+    let written = raw.path.as_deref().unwrap_or("/");
+    let path = written.parse().unwrap_or(PathAndQuery::from_static("/"));
+    // What was read of it has to be all of it.
+    if path.as_str() != written || !written.starts_with('/') || !written.is_ascii() {
+        let message = format!("{} is not a path", quoted(written));
+        let suggestion = "write it like \"/healthz\", in visible ASCII";
+        findings.problem_with(&below("path"), message, suggestion);
+    }
+    let interval = positive(&below("interval"), raw.interval, findings);
+    if interval < SHORTEST_INTERVAL && !interval.is_zero() {
+        let message = format!("{} is too often; the least is 100ms", raw.interval);
+        findings.problem_with(&below("interval"), message, "write it like \"5s\"");
+    }
+    HealthCheck {
+        path,
+        interval,
+        timeout: positive(&below("timeout"), raw.timeout, findings),
+        thresholds: Thresholds {
+            healthy: raw.healthy_threshold,
+            unhealthy: raw.unhealthy_threshold,
+        },
+    }
 }
 
 /// Whether `name` can be a name in metrics, logs and headers; reported where it cannot.
@@ -132,16 +204,15 @@ fn protocol(upstream: &Upstream) -> Protocol {
     }
 }
 
-/// How an upstream at `place` is spoken to over TLS; none where its URL says `http`.
+/// How an upstream at these places is spoken to over TLS; none where its URLs say `http`.
 fn tls(
     upstream: &Upstream,
-    place: Option<&Place>,
+    places: &[Place],
     key: &impl Fn(&str) -> String,
     watch: &mut Watch,
     findings: &mut Findings,
 ) -> Option<Tls> {
-    let place = place?;
-    if !place.over_tls {
+    if !places.first()?.over_tls {
         let said = [
             ("ca_file", &upstream.ca_file),
             ("server_name", &upstream.server_name),
@@ -177,15 +248,15 @@ fn tls(
             None
         }
     };
-    let name = match (&upstream.server_name, &place.address) {
-        (Some(name), _) => (key("server_name"), name.as_str()),
-        (None, Address::Tcp { host, .. }) => (key("url"), &**host),
-        (None, Address::Unix(_)) => return None,
-    };
-    let Ok(server_name) = ServerName::try_from(name.1.to_owned()) else {
-        let message = format!("{} is not a name that a certificate is for", quoted(name.1));
-        findings.problem_with(&name.0, message, "write server_name = \"api.internal\"");
-        return None;
+    let server_name = if let Some(name) = &upstream.server_name {
+        Some(server_name(&key("server_name"), name, findings)?)
+    } else {
+        for place in places {
+            if let Address::Tcp { host, .. } = &place.address {
+                server_name(&key("url"), host, findings)?;
+            }
+        }
+        None
     };
     let authorities = authorities?;
     if authorities.roots().is_empty() {
@@ -204,9 +275,28 @@ fn tls(
     }
 }
 
+/// The name of an upstream's certificate.
+fn server_name(key: &str, name: &str, findings: &mut Findings) -> Option<ServerName<'static>> {
+    let parsed = ServerName::try_from(name.to_owned());
+    if parsed.is_err() {
+        let message = format!("{} is not a name that a certificate is for", quoted(name));
+        findings.problem_with(key, message, "write server_name = \"api.internal\"");
+    }
+    parsed.ok()
+}
+
 struct Bad {
     message: &'static str,
     way_out: &'static str,
+}
+
+/// What stands before the colon of a URL, if it is one that gatelet knows.
+fn scheme(url: &str) -> Option<&str> {
+    let (scheme, _) = url.split_once(':')?;
+    let known = SCHEMES
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    known.then_some(scheme)
 }
 
 fn parse(url: &str) -> Result<Place, Bad> {

@@ -7,6 +7,10 @@
 /// separator; control bytes are refused, so that no path holds this byte itself.
 const KEPT_SLASH: u8 = 0x01;
 
+/// White space that is no control character: a space, and what Node's `url.parse` takes for one, as
+/// it stands in UTF-8 and in Latin-1.
+const SPACES: [&[u8]; 4] = [b" ", b"\xc2\xa0", b"\xa0", b"\xef\xbb\xbf"];
+
 /// Something that upstreams do to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -31,11 +35,14 @@ pub(super) enum Step {
     /// Takes `//name/…` for a reference to another host, as `new URL(path, base)` does
     /// (RFC 3986 §4.2).
     DropAuthority,
+    /// Drops white space at the end of each segment: of the last, as whoever writes a decoded path
+    /// into a request's first line, or has it read by Node's `url.parse`; of any, as file systems.
+    TrimSpace,
 }
 
 impl Step {
     /// Every step but decoding.
-    pub(super) const UNDECODED: [Self; 8] = [
+    pub(super) const UNDECODED: [Self; 9] = [
         Self::SplitAtKeptSlashes,
         Self::SplitAtBackslashes,
         Self::StripParameters,
@@ -44,6 +51,7 @@ impl Step {
         Self::CutAtHash,
         Self::CutAtQuestion,
         Self::DropAuthority,
+        Self::TrimSpace,
     ];
 
     /// Writes what the step makes of `text`; says why where only an attack would come to that.
@@ -59,6 +67,7 @@ impl Step {
             Self::CutAtHash => cut(text, b'#', out),
             Self::CutAtQuestion => cut(text, b'?', out),
             Self::DropAuthority => drop_authority(text, out),
+            Self::TrimSpace => trim_space(text, out),
         }
         Ok(())
     }
@@ -86,6 +95,7 @@ impl Marks {
                 b'#' => Some(Step::CutAtHash),
                 b'?' => Some(Step::CutAtQuestion),
                 b'/' if after_slash => Some(Step::CollapseSlashes),
+                b'/' if ends_in_space(&text[..at]) => Some(Step::TrimSpace),
                 b'.' if after_slash && begins_with_dots(&text[at..]) => Some(Step::ResolveDots),
                 _ => None,
             };
@@ -94,6 +104,9 @@ impl Marks {
         }
         if text.starts_with(b"//") {
             marks |= Step::DropAuthority.mark();
+        }
+        if ends_in_space(text) {
+            marks |= Step::TrimSpace.mark();
         }
         Self(marks)
     }
@@ -228,6 +241,25 @@ fn drop_authority(text: &[u8], out: &mut Vec<u8>) {
     if path.any(|byte| byte == b'/') {
         out.extend(path);
     }
+}
+
+fn trim_space(text: &[u8], out: &mut Vec<u8>) {
+    for mut segment in segments(text) {
+        while let Some(rest) = without_space(segment) {
+            segment = rest;
+        }
+        out.push(b'/');
+        out.extend_from_slice(segment);
+    }
+}
+
+fn ends_in_space(text: &[u8]) -> bool {
+    without_space(text).is_some()
+}
+
+/// The text without the space that it ends in, if it does.
+fn without_space(text: &[u8]) -> Option<&[u8]> {
+    SPACES.iter().find_map(|space| text.strip_suffix(*space))
 }
 
 fn segments(text: &[u8]) -> impl Iterator<Item = &[u8]> {

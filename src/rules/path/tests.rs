@@ -284,6 +284,36 @@ fn what_strangers_send_is_refused_or_meets_the_stricter_route() {
 }
 
 #[test]
+fn white_space_at_the_end_of_a_segment_hides_nothing() {
+    let world = World::new(&["/admin*", "/public*"], LENIENT);
+    for raw in [
+        "/admin%20",
+        "/admin%20%20",
+        "/admin%2520",
+        "/admin%20;x",
+        "/admin%20%23x",
+        "/admin%c2%a0",
+        "/admin%25a0",
+        "/admin%ef%bb%bf",
+        "/admin%20/x",
+        "/public/..%20",
+        "/public/..%20/admin",
+    ] {
+        assert!(
+            matches!(world.find(raw), Err(BadPath::Malformed(_))),
+            "{raw} is not refused"
+        );
+    }
+    for (raw, route) in [
+        ("/public/a%20", Some(1)),
+        ("/admin/%20", Some(0)),
+        ("/admin%20x", None),
+    ] {
+        assert_eq!(world.find(raw), Ok(route), "{raw}");
+    }
+}
+
+#[test]
 fn a_scoped_package_name_is_read_and_its_slash_is_reported() {
     let world = World::new(&["/*"], LENIENT);
     for raw in [

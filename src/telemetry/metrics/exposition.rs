@@ -11,8 +11,8 @@ use prometheus::{Registry, TextEncoder};
 use super::cells::{Histogram, Tally};
 use super::families::{counter, counters, family, gauge, histogram, seconds, whole};
 use super::labels::{
-    Cache, CacheResult, ConnectionError, IssuerFetch, Listener, Outcome, Refresh, Reload,
-    SessionTouch, SignIn, StatusClass, StoreOperation,
+    AddressState, Cache, CacheResult, ConnectionError, IssuerFetch, Listener, Outcome, Refresh,
+    Reload, SessionTouch, SignIn, StatusClass, StoreOperation,
 };
 use super::series::NO_STORE;
 use super::{Metrics, Series};
@@ -53,7 +53,7 @@ impl Collector for Sums {
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = Vec::with_capacity(20);
         families.extend(self.routes());
-        families.push(self.upstreams());
+        families.extend(self.upstreams());
         families.extend(self.workers());
         families.extend(self.store());
         families.extend(self.process());
@@ -103,20 +103,32 @@ impl Sums {
         ]
     }
 
-    fn upstreams(&self) -> MetricFamily {
-        let durations = snapshot(&self.0.upstreams)
-            .into_iter()
-            .map(|(name, upstream)| {
-                let reading = Histogram::read(upstream.0.iter().map(|shard| &shard.durations));
-                histogram(&[("upstream", &name)], &reading)
-            })
-            .collect();
-        family(
-            "gatelet_upstream_duration_seconds",
-            "Time the upstream took for the head of an answer.",
-            MetricType::HISTOGRAM,
-            durations,
-        )
+    fn upstreams(&self) -> [MetricFamily; 2] {
+        let (mut durations, mut addresses) = (Vec::new(), Vec::new());
+        for (name, upstream) in snapshot(&self.0.upstreams) {
+            let shards = upstream.shards.iter();
+            let reading = Histogram::read(shards.map(|shard| &shard.durations));
+            durations.push(histogram(&[("upstream", &name)], &reading));
+            let cells = upstream.addresses.iter();
+            addresses.extend(cells.zip(AddressState::ALL).map(|(cell, state)| {
+                let count = whole(cell.load(Ordering::Relaxed));
+                gauge(&[("upstream", &name), ("state", state.name())], count)
+            }));
+        }
+        [
+            family(
+                "gatelet_upstream_duration_seconds",
+                "Time the upstream took for the head of an answer.",
+                MetricType::HISTOGRAM,
+                durations,
+            ),
+            family(
+                "gatelet_upstream_addresses",
+                "Addresses that an upstream has now, by how they stand.",
+                MetricType::GAUGE,
+                addresses,
+            ),
+        ]
     }
 
     fn workers(&self) -> [MetricFamily; 9] {
@@ -398,6 +410,7 @@ mod tests {
                 "gatelet_store_connected",
                 "gatelet_store_errors_total",
                 "gatelet_store_operation_duration_seconds",
+                "gatelet_upstream_addresses",
                 "gatelet_upstream_duration_seconds",
             ]
         );

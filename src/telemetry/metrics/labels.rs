@@ -154,6 +154,18 @@ label! {
 }
 
 label! {
+    /// How an address of an upstream stands.
+    AddressState {
+        /// It takes requests.
+        InService = "in_service",
+        /// It failed, and is tried again after a back-off.
+        Ejected = "ejected",
+        /// It does not pass the health check.
+        Unhealthy = "unhealthy",
+    }
+}
+
+label! {
     /// Which listener a connection came in by.
     Listener {
         /// Guarded traffic.
@@ -172,6 +184,10 @@ label! {
         Protocol = "protocol",
         /// TLS was not agreed upon, or not in time.
         Tls = "tls",
+        /// It flooded its connection with frames that carry nothing.
+        Flood = "flood",
+        /// A trusted proxy did not say who is calling, though it has to.
+        ProxyProtocol = "proxy_protocol",
         /// The socket failed.
         Io = "io",
         /// As many as allowed were open already.

@@ -21,8 +21,8 @@ use prometheus::Registry;
 
 use cells::{Tally, nanoseconds};
 pub use labels::{
-    Cache, CacheResult, ConnectionError, IssuerFetch, Listener, Outcome, Refresh, Reload,
-    SessionTouch, SignIn, StatusClass, StoreOperation,
+    AddressState, Cache, CacheResult, ConnectionError, IssuerFetch, Listener, Outcome, Refresh,
+    Reload, SessionTouch, SignIn, StatusClass, StoreOperation,
 };
 pub use series::{RouteSeries, RouteShard, UpstreamSeries, UpstreamShard, WorkerShard};
 use series::{Shards, StoreSeries};

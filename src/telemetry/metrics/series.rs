@@ -1,12 +1,12 @@
 //! What is counted, each in shards that one worker has for itself.
 
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::cells::{Histogram, Tally};
 use super::labels::{
-    Cache, CacheResult, ConnectionError, Listener, Outcome, Refresh, SessionTouch, SignIn,
-    StatusClass, StoreOperation,
+    AddressState, Cache, CacheResult, ConnectionError, Listener, Outcome, Refresh, SessionTouch,
+    SignIn, StatusClass, StoreOperation,
 };
 use crate::rules::decision::{Fault, Reject};
 
@@ -132,18 +132,32 @@ impl RouteShard {
 
 /// The series of one upstream.
 #[derive(Debug)]
-pub struct UpstreamSeries(pub(super) Shards<UpstreamShard>);
+pub struct UpstreamSeries {
+    pub(super) shards: Shards<UpstreamShard>,
+    /// How many addresses are in each state.
+    pub(super) addresses: [AtomicU64; AddressState::ALL.len()],
+}
 
 impl UpstreamSeries {
     pub(super) fn new(shards: usize) -> Self {
-        Self(Shards::new(shards, || UpstreamShard {
-            durations: Histogram::new(&WAITS),
-        }))
+        Self {
+            shards: Shards::new(shards, || UpstreamShard {
+                durations: Histogram::new(&WAITS),
+            }),
+            addresses: AddressState::ALL.map(|_| AtomicU64::new(0)),
+        }
     }
 
     /// Where the worker counts.
     pub fn shard(&self, worker: usize) -> &UpstreamShard {
-        self.0.of(worker)
+        self.shards.of(worker)
+    }
+
+    /// Says how many addresses there are in each state, in the order of the states.
+    pub fn addresses(&self, tally: [u64; AddressState::ALL.len()]) {
+        for (cell, count) in self.addresses.iter().zip(tally) {
+            cell.store(count, Ordering::Relaxed);
+        }
     }
 }
 

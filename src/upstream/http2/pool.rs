@@ -1,4 +1,7 @@
 //! One worker's HTTP/2 connections to one upstream: each carries many requests, and few are enough.
+//!
+//! Which address is next is `shelves`' affair, of which nothing but the load is used here; how the
+//! addresses stand is the directory's.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -12,11 +15,14 @@ use http::uri::{PathAndQuery, Scheme};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
 use crate::upstream::body::Outbound;
-use crate::upstream::pool::Unavailable;
+use crate::upstream::directory::{Directory, keep};
+use crate::upstream::pool::{ATTEMPTS, Unavailable};
+use crate::upstream::shelves::{Seat, Shelves, Site};
 use crate::upstream::stream::Socket;
 
 use super::body::Watched;
@@ -49,7 +55,9 @@ const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs
 ///
 /// Not shared between workers: its locks are never contended, and are held for a look.
 pub struct Pool {
-    config: Config,
+    directory: Arc<Directory>,
+    /// How many requests each address has.
+    addresses: Mutex<Shelves>,
     /// The most connections this worker may open: its share of `max_connections`.
     limit: usize,
     clock: Arc<dyn Clock>,
@@ -61,6 +69,8 @@ pub struct Pool {
 }
 
 struct Connection {
+    /// Where it leads.
+    site: Arc<Site>,
     sender: SendRequest<Outbound>,
     state: Arc<State>,
 }
@@ -88,31 +98,45 @@ pub(super) struct Lease {
 pub struct Stream {
     pub(super) state: Arc<State>,
     pool: Arc<Pool>,
+    seat: Seat,
 }
 
 impl Pool {
-    /// A pool that opens at most `limit` connections, and closes those that rest too long.
+    /// A pool that opens at most `limit` connections to the directory's addresses, and closes those
+    /// that rest too long or whose address has gone. `worker` is the number of its worker.
     ///
     /// Must be called on the worker's runtime: it spawns the task that closes them.
-    pub fn start(config: Config, limit: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn start(
+        directory: Arc<Directory>,
+        limit: usize,
+        worker: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let listing = directory.follow();
         let pool = Arc::new(Self {
-            config,
+            directory,
+            addresses: Mutex::new(Shelves::new(worker)),
             limit: limit.max(1),
             clock,
             connections: Mutex::new(Vec::new()),
             connecting: AtomicBool::new(false),
             changed: Notify::new(),
         });
+        pool.fit();
+        let period = pool.config().idle_timeout / 2;
         let weak = Arc::downgrade(&pool);
-        let period = pool.config.idle_timeout / 2;
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(period).await;
-                let Some(pool) = weak.upgrade() else { return };
-                pool.close_rested();
-            }
-        });
+        tokio::spawn(keep(weak, listing, Self::fit, period, Self::close_rested));
         pool
+    }
+
+    /// Takes over the addresses that the directory has now. What is open to others ends with the
+    /// requests that it has.
+    fn fit(&self) {
+        let endpoints = self.directory.endpoints();
+        let mut addresses = self.addresses();
+        addresses.fit(&endpoints);
+        self.connections()
+            .retain(|connection| addresses.have(&connection.site));
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
@@ -121,7 +145,7 @@ impl Pool {
 
     /// The beginning of a request for `target`.
     pub(in crate::upstream) fn head(&self, method: &Method, target: &PathAndQuery) -> Head {
-        let scheme = if self.config.tls.is_some() {
+        let scheme = if self.config().tls.is_some() {
             Scheme::HTTPS
         } else {
             Scheme::HTTP
@@ -131,62 +155,133 @@ impl Pool {
 
     /// What the pool was built from.
     pub fn config(&self) -> &Config {
-        &self.config
+        self.directory.config()
     }
 
-    /// A place on a connection: on one that is open, else on a new one, else on the first that has
-    /// room. Cancel safe.
+    /// Where the pool's connections lead.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// A place on a connection to the address that is next: on one that is open, else on a new one.
+    /// Where none can be made, a place at another address, or else the first that comes free. Cancel
+    /// safe.
+    ///
+    /// Each address that is tried has `connect_timeout`, and all together have twice that.
     pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, Unavailable> {
-        if let Some(lease) = self.lease_open() {
-            return Ok(lease);
+        if self.addresses().is_empty() {
+            let known = timeout(self.config().connect_timeout, self.directory.reachable());
+            let known = known.await.map_err(|_| Unavailable::ConnectTimeout)?;
+            known.map_err(Unavailable::Connect)?;
+            self.fit();
         }
+        let mut unavailable = Unavailable::Busy;
         let until_free = async {
             loop {
                 let mut changed = pin!(self.changed.notified());
                 // From here on nothing that is told is missed.
                 changed.as_mut().enable();
-                if let Some(lease) = self.lease_open() {
-                    return Ok(lease);
-                }
+                // A statement of its own: the lock is not held while connecting.
+                let seat = self.addresses().seat(&[]);
+                let seat = match seat {
+                    Some(seat) => match self.lease_open(seat) {
+                        Ok(lease) => return Ok(lease),
+                        Err(seat) => Some(seat),
+                    },
+                    None => None,
+                };
                 let is_full = self.connections().len() >= self.limit;
                 if is_full || self.connecting.swap(true, Ordering::Relaxed) {
+                    if let Some(lease) = self.lease_other(seat) {
+                        return Ok(lease);
+                    }
                     changed.await;
                     continue;
                 }
                 let connecting = Connecting(self);
-                let connected = self.connect().await;
+                let connected = self.connect_any(seat, &mut unavailable).await;
                 drop(connecting);
-                connected?;
+                let Some(seat) = connected else {
+                    return Err(());
+                };
+                if let Ok(lease) = self.lease_open(seat) {
+                    return Ok(lease);
+                }
             }
         };
         // A connection that is being made bounds itself; what is waited for here is room.
-        tokio::time::timeout(2 * self.config.connect_timeout, until_free)
-            .await
-            .unwrap_or(Err(Unavailable::Busy))
+        match timeout(2 * self.config().connect_timeout, until_free).await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(())) | Err(_) => Err(unavailable),
+        }
     }
 
-    /// A place on the open connection that has the fewest requests.
-    fn lease_open(self: &Arc<Self>) -> Option<Lease> {
+    /// A place on the open connection, where the seat is, that has the fewest requests.
+    fn lease_open(self: &Arc<Self>, seat: Seat) -> Result<Lease, Seat> {
         let mut connections = self.connections();
         connections.retain(|connection| !connection.sender.is_closed());
         let connection = connections
             .iter()
+            .filter(|connection| Arc::ptr_eq(&connection.site, seat.site()))
             .filter(|connection| connection.state.has_room())
-            .min_by_key(|connection| connection.state.streams.load(Ordering::Relaxed))?;
+            .min_by_key(|connection| connection.state.streams.load(Ordering::Relaxed));
+        let Some(connection) = connection else {
+            return Err(seat);
+        };
         connection.state.streams.fetch_add(1, Ordering::Relaxed);
         *connection.state.rests() = None;
-        Some(Lease {
+        Ok(Lease {
             sender: connection.sender.clone(),
             stream: Stream {
                 state: Arc::clone(&connection.state),
                 pool: Arc::clone(self),
+                seat,
             },
         })
     }
 
-    async fn connect(self: &Arc<Self>) -> Result<(), Unavailable> {
+    /// A place on an open connection to another address than where the seat is.
+    fn lease_other(self: &Arc<Self>, seat: Option<Seat>) -> Option<Lease> {
+        let mut tried = vec![Arc::clone(seat?.site())];
+        loop {
+            let seat = self.addresses().seat(&tried)?;
+            match self.lease_open(seat) {
+                Ok(lease) => return Some(lease),
+                Err(seat) => tried.push(Arc::clone(seat.site())),
+            }
+        }
+    }
+
+    /// Connects where the seat is, and elsewhere where that fails; where there is a connection then.
+    async fn connect_any(
+        self: &Arc<Self>,
+        mut seat: Option<Seat>,
+        unavailable: &mut Unavailable,
+    ) -> Option<Seat> {
+        let mut tried = Vec::new();
+        while let Some(place) = seat.take() {
+            match self.connect(place.site()).await {
+                Ok(()) => {
+                    self.directory.connected(place.endpoint());
+                    return Some(place);
+                }
+                Err(failure) => {
+                    self.directory.refused(place.endpoint(), &failure);
+                    *unavailable = failure;
+                }
+            }
+            tried.push(Arc::clone(place.site()));
+            drop(place);
+            if tried.len() < ATTEMPTS {
+                seat = self.addresses().seat(&tried);
+            }
+        }
+        None
+    }
+
+    async fn connect(self: &Arc<Self>, site: &Arc<Site>) -> Result<(), Unavailable> {
         let connecting = async {
-            let socket = Socket::connect(&self.config.address, self.config.tls.as_ref()).await?;
+            let socket = Socket::connect(site.endpoint(), self.config().tls.as_ref()).await?;
             let (sender, connection) = Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)
@@ -209,7 +304,7 @@ impl Pool {
             }
             Ok((sender, connection))
         };
-        let (sender, connection) = tokio::time::timeout(self.config.connect_timeout, connecting)
+        let (sender, connection) = timeout(self.config().connect_timeout, connecting)
             .await
             .map_err(|_| Unavailable::ConnectTimeout)?
             .map_err(Unavailable::Connect)?;
@@ -238,8 +333,11 @@ impl Pool {
             }
         });
         tokio::spawn(super::body::end_stalled(Arc::downgrade(&state)));
-        self.connections()
-            .push(Arc::new(Connection { sender, state }));
+        self.connections().push(Arc::new(Connection {
+            site: Arc::clone(site),
+            sender,
+            state,
+        }));
         Ok(())
     }
 
@@ -247,9 +345,15 @@ impl Pool {
         let now = self.clock.monotonic();
         self.connections().retain(|connection| {
             let rests = *connection.state.rests();
-            let rested = rests.is_some_and(|since| now.since(since) >= self.config.idle_timeout);
+            let rested = rests.is_some_and(|since| now.since(since) >= self.config().idle_timeout);
             !rested && !connection.sender.is_closed()
         });
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, Shelves> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
@@ -277,6 +381,18 @@ impl State {
 
     fn rests(&self) -> MutexGuard<'_, Option<Monotonic>> {
         self.rests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream {
+    /// An answer began.
+    pub(super) fn answered(&self) {
+        self.pool.directory.answered(self.seat.endpoint());
+    }
+
+    /// The connection broke before an answer.
+    pub(super) fn broke(&self) {
+        self.pool.directory.broke(self.seat.endpoint());
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket as Socket2, Type};
 
 use super::tls::{self, Agreed, TlsCaller};
 use super::wait::BOUND;
@@ -13,6 +14,14 @@ use super::wire::{Framing, Head, Headers, Socket, Wire, is_close, latin1, malfor
 /// One connection to the proxy or the telemetry listener.
 pub(crate) struct Client {
     wire: Wire,
+}
+
+/// A connected socket, from another address of this machine.
+pub(crate) fn socket_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = Socket2::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect_timeout(&address.into(), BOUND).unwrap();
+    socket.into()
 }
 
 /// A whole answer.
@@ -49,6 +58,13 @@ impl Client {
     /// Connects, within the bound.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).unwrap()
+    }
+
+    /// Connects from another address of this machine, such as 127.0.0.2.
+    pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
+        Self {
+            wire: Wire::new(Socket::Tcp(socket_from(source, address))).unwrap(),
+        }
     }
 
     /// The same, where nobody may be listening.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use gatelet::platform::{Clock, Monotonic, Platform, SystemEntropy};
+use gatelet::platform::{Clock, Monotonic, Platform};
 use gatelet::rules::time::Timestamp;
 
 /// What the clock says at first: some time of the year 2027.
@@ -21,11 +21,11 @@ impl HandClock {
         self.0.fetch_add(by, Ordering::SeqCst);
     }
 
-    /// This clock, and the operating system's randomness.
+    /// This clock, and what else the operating system gives.
     pub(crate) fn platform(&self) -> Platform {
         Platform {
             clock: Arc::new(self.clone()),
-            entropy: Arc::new(SystemEntropy),
+            ..Platform::system()
         }
     }
 }

@@ -170,7 +170,11 @@ pub(crate) struct Frames {
 impl Frames {
     /// Connects and sends the preface with empty settings.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect_timeout(&address, BOUND).unwrap();
+        Self::greet(TcpStream::connect_timeout(&address, BOUND).unwrap(), b"")
+    }
+
+    /// The same from a socket of the caller's, after these bytes.
+    pub(crate) fn greet(socket: TcpStream, before: &[u8]) -> Self {
         socket.set_read_timeout(Some(BOUND)).unwrap();
         socket.set_write_timeout(Some(BOUND)).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -178,18 +182,28 @@ impl Frames {
             socket,
             buffer: Vec::new(),
         };
+        let _ = frames.socket.write_all(before);
         let _ = frames.socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let _ = frames.frame(SETTINGS, 0, 0, &[]);
         frames
     }
 
+    /// The same connection, to read from while another thread writes.
+    pub(crate) fn reader(&self) -> Self {
+        Self {
+            socket: self.socket.try_clone().unwrap(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Writes these bytes, whatever they are.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes)
+    }
+
     /// Writes one frame.
     fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut bytes = vec![length[1], length[2], length[3], kind, flags];
-        bytes.extend_from_slice(&stream.to_be_bytes());
-        bytes.extend_from_slice(payload);
-        self.socket.write_all(&bytes)
+        self.socket.write_all(&frame(kind, flags, stream, payload))
     }
 
     /// Opens a stream with these header fields, written out without compression.
@@ -250,7 +264,8 @@ impl Frames {
         }
     }
 
-    fn read_frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
+    /// Reads one frame: kind, flags, stream, payload; `None` at the end of the connection.
+    pub(crate) fn read_frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
         self.buffer_at_least(9)?;
         let length = usize::from(self.buffer[0]) << 16
             | usize::from(self.buffer[1]) << 8
@@ -276,8 +291,17 @@ impl Frames {
     }
 }
 
+/// One frame.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend_from_slice(&stream.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
 /// A header block of literals without indexing and without Huffman codes (RFC 7541 §6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
         bytes.push(0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gatelet::app::App;
 use gatelet::config::{self, Overrides};
+use gatelet::platform::{Platform, Resolver};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -39,18 +40,33 @@ impl Timed {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let text = configuration(folder.path(), &upstream.url(), &format!("{toml}{REST}"));
         std::fs::write(folder.path().join(FILE), text).unwrap();
-        Self::run(folder, HandClock::default())
+        let clock = HandClock::default();
+        let platform = clock.platform();
+        Self::run(folder, clock, platform)
+    }
+
+    /// Runs gatelet before the addresses that `resolver` says the host of `url` has.
+    pub(crate) fn before_name(url: &str, toml: &str, resolver: Arc<dyn Resolver>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let text = configuration(folder.path(), url, &format!("{toml}{REST}"));
+        std::fs::write(folder.path().join(FILE), text).unwrap();
+        let clock = HandClock::default();
+        let platform = Platform {
+            resolver,
+            ..clock.platform()
+        };
+        Self::run(folder, clock, platform)
     }
 
     /// Another gatelet on the same configuration and store, in the same time.
     pub(crate) fn another(&self) -> Self {
-        Self::run(Arc::clone(&self.folder), self.clock.clone())
+        let platform = self.clock.platform();
+        Self::run(Arc::clone(&self.folder), self.clock.clone(), platform)
     }
 
-    fn run(folder: Arc<TempDir>, clock: HandClock) -> Self {
+    fn run(folder: Arc<TempDir>, clock: HandClock, platform: Platform) -> Self {
         let loaded = config::load(&folder.path().join(FILE), &Overrides::default());
         let config = loaded.unwrap_or_else(|problems| panic!("{:?}", problems.list));
-        let platform = clock.platform();
         let (end, ended) = oneshot::channel();
         let (tell, told) = mpsc::channel();
         let thread = thread::spawn(move || {
@@ -77,6 +93,11 @@ impl Timed {
     /// Moves the clock on.
     pub(crate) fn pass(&self, by: Duration) {
         self.clock.advance(by);
+    }
+
+    /// Where it listens.
+    pub(crate) fn proxy(&self) -> SocketAddr {
+        self.proxy
     }
 
     /// One `GET` on a fresh connection.

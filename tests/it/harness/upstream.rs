@@ -156,7 +156,14 @@ impl Upstream {
     pub(crate) fn scripted(
         script: impl Fn(&mut Exchange<'_>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    /// The same on a socket that listens already.
+    pub(crate) fn listening(
+        listener: TcpListener,
+        script: impl Fn(&mut Exchange<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let address = Address::Tcp(listener.local_addr().unwrap());
         Self::serve(Listener::Tcp(listener), address, script)
     }

@@ -41,7 +41,13 @@ impl World {
         Self::start_at(&upstream.url(), toml)
     }
 
-    /// The same before an address.
+    /// The same before several addresses of one upstream.
+    pub(crate) fn before(upstreams: &[&Upstream], toml: &str) -> Self {
+        let urls: Vec<String> = upstreams.iter().map(|upstream| upstream.url()).collect();
+        Self::start_at(&format!("{urls:?}"), toml)
+    }
+
+    /// The same before an address, or before a list of them as TOML writes it.
     pub(crate) fn start_at(url: &str, toml: &str) -> Self {
         Self::start_before(url, toml, &[])
     }
@@ -359,6 +365,10 @@ pub(crate) fn sha256_hex(secret: &str) -> String {
 pub(super) fn configuration(folder: &Path, url: &str, toml: &str) -> String {
     let toml = toml.replace("{folder}", folder.to_str().unwrap());
     let (key, narrow) = (sha256_hex(KEY), sha256_hex(NARROW_KEY));
+    let url = match url {
+        list if list.starts_with('[') => list.to_owned(),
+        one => format!("{one:?}"),
+    };
     format!(
         r#"
 [listen]
@@ -370,7 +380,7 @@ workers = 2
 
 [[upstreams]]
 name = "api"
-url = "{url}"
+url = {url}
 {toml}
 
 [[api_keys.static]]

@@ -218,3 +218,36 @@ fn an_answer_that_ends_with_its_connection_is_whole() {
     let world = World::start(&upstream, ROUTES);
     assert_eq!(world.get("/open", &[]).text(), "until the end");
 }
+
+#[test]
+fn a_small_body_that_comes_slowly_is_waited_for_before_the_upstream_is_asked() {
+    let upstream = Upstream::echo();
+    let toml = format!("max_connections = 1\nresponse_timeout = \"500ms\"\n{ROUTES}");
+    let world = World::start(&upstream, &toml);
+    let head = |length: usize| {
+        let length = length.to_string();
+        let headers = [("x-api-key", KEY), ("content-length", &*length)];
+        request("POST", "/guarded", &headers)
+    };
+    let mut slow: Vec<_> = (0..8).map(|_| world.connect()).collect();
+    for client in &mut slow {
+        client.send(head(10)).send("hello");
+    }
+    // The one connection is everybody else's meanwhile.
+    for _ in 0..5 {
+        let answer = world.send(head(3) + "abc");
+        assert_eq!((answer.status, &*answer.text()), (200, "{\"length\":3}"));
+    }
+    assert_eq!(upstream.received().len(), 5);
+    for client in &mut slow {
+        let answer = client.send("world").response();
+        assert_eq!((answer.status, &*answer.text()), (200, "{\"length\":10}"));
+    }
+    let whole = upstream.received().into_iter().skip(5);
+    assert!(whole.into_iter().all(|one| one.body == b"helloworld"));
+    // One that never goes on is told so, and nobody heard of it.
+    let mut stuck = world.connect();
+    let late = stuck.send(head(10)).send("hello").response();
+    assert_eq!((late.status, &*late.code()), (408, "request_timeout"));
+    assert_eq!(upstream.received().len(), 13);
+}

@@ -127,7 +127,7 @@ fn a_caller_that_breaks_off_its_body_is_not_answered_for() {
     let upstream = Upstream::echo();
     let world = World::start(&upstream, ROUTES);
     let mut client = world.connect();
-    client.send("POST /open HTTP/1.1\r\nhost: api.test\r\ncontent-length: 10\r\n\r\nhello");
+    client.send("POST /open HTTP/1.1\r\nhost: api.test\r\ncontent-length: 100000\r\n\r\nhello");
     eventually("the head arrived", || upstream.received().len() == 1);
     drop(client);
     eventually("the upstream's connection is ended", || {

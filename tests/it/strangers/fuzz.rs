@@ -151,6 +151,7 @@ fn may_be_admin(target: &str) -> bool {
             (decoded, strip_parameters(&reading)),
             (decoded, collapse(&reading)),
             (decoded, resolve(&reading)),
+            (decoded, trim_spaces(&reading)),
             (
                 decoded,
                 reading
@@ -180,6 +181,14 @@ fn strip_parameters(path: &str) -> String {
         .map(|segment| segment.split(';').next().unwrap_or_default())
         .collect();
     stripped.join("/")
+}
+
+fn trim_spaces(path: &str) -> String {
+    let trimmed: Vec<&str> = path
+        .split('/')
+        .map(|segment| segment.trim_end_matches([' ', '\u{a0}']))
+        .collect();
+    trimmed.join("/")
 }
 
 fn collapse(path: &str) -> String {
@@ -291,6 +300,7 @@ fn the_readings_here_find_the_known_ways_in() {
         "/admin%23/public",
         "/admin;x",
         "/adm%2569n",
+        "/admin%20",
     ] {
         assert!(may_be_admin(target), "{target}");
     }

@@ -11,7 +11,7 @@ pub(super) struct Seen {
 
 pub(super) type Upstream = fn(&[u8]) -> Seen;
 
-pub(super) const UPSTREAMS: [(&str, Upstream); 16] = [
+pub(super) const UPSTREAMS: [(&str, Upstream); 17] = [
     ("express", |raw| folded(decode_segments(raw))),
     ("nginx", |raw| exact(dots(&collapse(&decode(raw))))),
     ("nginx, merge_slashes off", |raw| exact(dots(&decode(raw)))),
@@ -53,6 +53,9 @@ pub(super) const UPSTREAMS: [(&str, Upstream); 16] = [
         let cleaned = dots(&collapse(&decode(raw)));
         exact(dots(&collapse(&decode(&parameters(&cleaned)))))
     }),
+    ("express behind a proxy that decodes", |raw| {
+        folded(decode_segments(&spaces(&dots(&collapse(&decode(raw))))))
+    }),
     ("php behind a rewrite", |raw| {
         let rewritten = collapse(&decode(&parameters(&decode(raw))));
         exact(until(&until(&rewritten, b'?'), b'#'))
@@ -64,7 +67,7 @@ pub(super) fn composed(raw: &[u8], steps: &[u8]) -> Seen {
     let mut path = raw.to_vec();
     let mut decoded = 0;
     for step in steps {
-        path = match step % 9 {
+        path = match step % 10 {
             0 if decoded < 2 => {
                 decoded += 1;
                 decode(&path)
@@ -77,6 +80,7 @@ pub(super) fn composed(raw: &[u8], steps: &[u8]) -> Seen {
             6 if decoded > 0 => until(&path, b'?'),
             7 => authority(&path),
             8 => decode_dots(&path),
+            9 => spaces(&path),
             _ => path,
         };
     }
@@ -192,6 +196,16 @@ fn dots(path: &[u8]) -> Vec<u8> {
 fn until(path: &[u8], end: u8) -> Vec<u8> {
     let end = path.iter().position(|&byte| byte == end);
     path[..end.unwrap_or(path.len())].to_vec()
+}
+
+/// Drops spaces at the end of each segment.
+fn spaces(path: &[u8]) -> Vec<u8> {
+    let mut segments = split(path);
+    for segment in &mut segments {
+        let end = segment.iter().rposition(|&byte| byte != b' ');
+        *segment = &segment[..end.map_or(0, |end| end + 1)];
+    }
+    join(&segments)
 }
 
 fn authority(path: &[u8]) -> Vec<u8> {
