@@ -28,13 +28,18 @@ class Place:
 
 @dataclass
 class Plan:
-    """What a neighbour does; `certificate` is shown to callers; an edge tells who its callers are."""
+    """What a neighbour does.
+
+    `certificate` is shown to callers; an edge tells who its callers are; an nginx lets a connection go after so
+    many requests.
+    """
 
     api: Place
     sockets: Place
     certificate: object = None
     http2: bool = False
     is_edge: bool = False
+    requests: int = 1000
 
 
 class Neighbour:
@@ -74,6 +79,7 @@ pid nginx.pid;
 events {{ worker_connections 512; }}
 http {{
     access_log off;
+    keepalive_requests {requests};
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
@@ -104,6 +110,7 @@ http {{
         if plan.certificate:
             certificate = f"ssl_certificate {plan.certificate.chain}; ssl_certificate_key {plan.certificate.key};"
         known = {
+            "requests": plan.requests,
             "certificate": certificate,
             "api_place": self.place("api", plan.api),
             "sockets_place": self.place("sockets", plan.sockets),
