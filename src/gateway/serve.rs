@@ -529,7 +529,8 @@ fn ungathered(why: Ungathered) -> Refusal {
     }
 }
 
-fn cut_short(cut: &CutShort) -> Refusal {
+/// What a caller is told whose body was cut off.
+pub(super) fn cut_short(cut: &CutShort) -> Refusal {
     match cut {
         CutShort::TooLarge => Reject::BodyTooLarge.into(),
         CutShort::Broken => Reject::RequestMalformed("the body broke off").into(),

@@ -334,6 +334,27 @@ def test_a_refusal_is_a_status_and_reaches_nobody(peers):
     assert peers.server.calls == []
 
 
+LIMITED = """
+[[routes]]
+prefix = "/peers.Peer/Chat"
+require = ["api_key"]
+request_body = "1MiB"
+"""
+
+
+def test_a_stream_that_says_too_much_is_told_so(peers):
+    """It is the answer that is cut off, but not the upstream that is to blame."""
+    peer = peers.start(more=LIMITED)
+    piece, said = bytes(64 * 1024), []
+
+    with pytest.raises(grpc.RpcError) as raised:
+        said.extend(peer.Chat((piece for _ in range(32)), metadata=peer.metadata(), timeout=BOUND))
+
+    assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert len(said) < 16
+    assert peers.server.last("Chat").ended.wait(BOUND)
+
+
 def test_a_dead_upstream_is_unavailable(peers):
     peer = peers.start(free_address())
 
