@@ -103,8 +103,18 @@ class Gatelet(Process):
         return json.loads(printed.stdout) if printed.stdout.strip() else None
 
 
+class Pieces:
+    """The content of an answer that is sent in chunks, and what trails it."""
+
+    def __init__(self, pieces, **trailers):
+        self.pieces, self.trailers = pieces, trailers
+
+
 class Api:
-    """An HTTP/1.1 API on a free loopback port that remembers what it was sent."""
+    """An HTTP/1.1 API on a free loopback port that remembers what it was sent.
+
+    What it answers is a status, a content type, and bytes or `Pieces`.
+    """
 
     def __init__(self, answer=None):
         self.received = []
@@ -117,17 +127,22 @@ class Api:
             wbufsize = -1
 
             def serve(self):
-                body = self._body()
+                body, trailers = self._body()
                 request = {
                     "method": self.command,
                     "target": self.path,
                     "headers": [(name.lower(), value) for name, value in self.headers.items()],
                     "body": body,
+                    "trailers": trailers,
+                    # The port that it came from: the same for all that shared a connection.
+                    "connection": self.client_address[1],
                 }
                 api.received.append(request)
                 status, kind, content = api.answer(request)
                 self.send_response(status)
                 self.send_header("content-type", kind)
+                if isinstance(content, Pieces):
+                    return self._stream(content)
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
                 if self.command != "HEAD":
@@ -135,15 +150,29 @@ class Api:
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = serve
 
+            def _stream(self, content):
+                self.send_header("transfer-encoding", "chunked")
+                # Callers over HTTP/1.1 are told of those alone that were announced.
+                if content.trailers:
+                    self.send_header("trailer", ", ".join(content.trailers))
+                self.end_headers()
+                for piece in content.pieces:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                    self.wfile.flush()
+                trailers = "".join(f"{name}: {value}\r\n" for name, value in content.trailers.items())
+                self.wfile.write(f"0\r\n{trailers}\r\n".encode())
+
             def _body(self):
                 if "chunked" in self.headers.get("transfer-encoding", ""):
-                    body = b""
+                    pieces, trailers = [], []
                     while size := int(self.rfile.readline(), 16):
-                        body += self.rfile.read(size)
+                        pieces.append(self.rfile.read(size))
                         self.rfile.readline()
-                    self.rfile.readline()
-                    return body
-                return self.rfile.read(int(self.headers.get("content-length", 0)))
+                    while line := self.rfile.readline().decode().rstrip("\r\n"):
+                        name, value = line.split(":", 1)
+                        trailers.append((name.lower(), value.strip()))
+                    return b"".join(pieces), trailers
+                return self.rfile.read(int(self.headers.get("content-length", 0))), []
 
             def log_message(self, *_):
                 pass

@@ -13,6 +13,7 @@ use crate::upstream::body::{Ending, Inbound};
 use crate::upstream::response::Broken;
 
 use super::exchange::Exchange;
+use super::serve::cut_short;
 
 /// The body of an answer.
 pub struct AnswerBody {
@@ -97,7 +98,11 @@ impl AnswerBody {
         }
         let refusal = match cut {
             Cut::Ended(refusal) => refusal,
-            Cut::Upstream(_) => Fault::UpstreamUnreachable.into(),
+            // With its request cut off, an upstream breaks off its answer, and is not to blame.
+            Cut::Upstream(_) => match self.exchange.body_cut() {
+                Some(cut) => cut_short(&cut),
+                None => Fault::UpstreamUnreachable.into(),
+            },
         };
         self.kind = Kind::Over;
         Ok(Frame::trailers(answer::grpc_end(&refusal)))

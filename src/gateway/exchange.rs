@@ -11,7 +11,7 @@ use crate::rules::decision::Refusal;
 use crate::rules::forwarded::Caller;
 use crate::telemetry::access_log::{Line, LoggedPath};
 use crate::telemetry::metrics::{Outcome, RouteSeries, RouteShard, StatusClass, UNMATCHED};
-use crate::upstream::body::{Ending, Meter};
+use crate::upstream::body::{CutShort, Ending, Meter};
 
 use super::Core;
 
@@ -128,6 +128,11 @@ impl Exchange {
             Some(series) => counted(series.shard(worker)),
             None => counted(self.core.snapshot.load().unmatched.shard(worker)),
         }
+    }
+
+    /// Why the request's body was cut off, if it was.
+    pub(super) fn body_cut(&self) -> Option<CutShort> {
+        self.meter.as_ref()?.cut()
     }
 
     /// The request's body is counted by `meter`.

@@ -233,6 +233,8 @@ impl<'a> Walk<'a> {
                 tunnel::accept_value(&parts.headers)
                     .ok_or(Reject::RequestMalformed("the WebSocket's key is not one"))?,
             ),
+            // A proxy says the key of its own caller over HTTP/1.1, whom it cannot answer by itself.
+            (Some(Upgrade::Http2), _) => tunnel::accept_value(&parts.headers),
             _ => None,
         };
         let request = match (&meter, self.upgrade) {
@@ -528,7 +530,8 @@ fn ungathered(why: Ungathered) -> Refusal {
     }
 }
 
-fn cut_short(cut: &CutShort) -> Refusal {
+/// What a caller is told whose body was cut off.
+pub(super) fn cut_short(cut: &CutShort) -> Refusal {
     match cut {
         CutShort::TooLarge => Reject::BodyTooLarge.into(),
         CutShort::Broken => Reject::RequestMalformed("the body broke off").into(),

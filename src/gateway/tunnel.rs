@@ -22,7 +22,7 @@ pub(super) struct Tunnel {
     /// The caller's connection, for the count and the drain.
     pub(super) hold: Option<Hold>,
     pub(super) ending: Option<Ending>,
-    /// What answers the caller's key, where the upstream was not told it.
+    /// What answers the caller's key, where it is not the upstream's answer that does.
     pub(super) accept: Option<HeaderValue>,
 }
 

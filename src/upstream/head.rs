@@ -48,14 +48,14 @@ impl Head {
         }
     }
 
-    /// Asks for a WebSocket. `key` is what HTTP/1.1 asks with, where the caller has said none.
+    /// Asks for a WebSocket, with `key` where the caller has said none.
     pub fn open_websocket(
         &mut self,
         key: impl FnOnce() -> io::Result<Option<HeaderValue>>,
     ) -> io::Result<()> {
         match self {
             Self::Http1(head) => head.open_websocket(key()?.as_ref()),
-            Self::Http2(head) => head.open_websocket(),
+            Self::Http2(head) => head.open_websocket(key()?),
         }
         Ok(())
     }

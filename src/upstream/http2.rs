@@ -3,6 +3,7 @@
 //! The protocol is the library's; how many connections there are, what is said on them, and what ends
 //! them is decided here.
 
+mod again;
 mod body;
 mod pool;
 mod request;
@@ -20,23 +21,26 @@ use crate::upstream::forward::{Deadline, Failure};
 use crate::upstream::response::Broken;
 use crate::upstream::tunnel::UpstreamEnd;
 
+use again::{Again, is_unprocessed};
+
 pub use body::Answer;
 pub use pool::{Pool, Stream};
 pub use request::Head;
 
-/// How often a request that was certainly not sent is sent again.
-const TRIES: usize = 3;
+/// How often a request is sent that was certainly not sent before, or not looked at.
+const TRIES: usize = 5;
 
 /// Sends a request, and waits for the head of its answer.
 ///
 /// Dropping the future cancels the stream, so that the upstream sees the caller leave.
 pub(super) async fn forward(
     pool: &Arc<Pool>,
-    mut request: Request<Outbound>,
+    request: Request<Outbound>,
     timeout: Duration,
     meter: Option<&Meter>,
 ) -> Result<Response<Inbound>, Failure> {
     let opens_websocket = *request.method() == Method::CONNECT;
+    let (mut request, again) = Again::keep(request);
     let mut tries = 1;
     loop {
         let mut lease = pool.lease().await?;
@@ -74,8 +78,18 @@ pub(super) async fn forward(
                 tries += 1;
             }
             _ => {
-                let failure = failure(error.into_error(), meter);
-                if matches!(failure, Failure::Closed(_)) {
+                let error = error.into_error();
+                let unprocessed = is_unprocessed(&error);
+                if unprocessed
+                    && tries < TRIES
+                    && let Some(repeated) = again.repeat()
+                {
+                    request = repeated;
+                    tries += 1;
+                    continue;
+                }
+                let failure = failure(error, meter);
+                if !unprocessed && matches!(failure, Failure::Closed(_)) {
                     lease.stream.broke();
                 }
                 return Err(failure);
@@ -94,7 +108,11 @@ fn opened(mut response: Response<Incoming>, stream: Stream) -> Response<Inbound>
 fn failure(error: hyper::Error, meter: Option<&Meter>) -> Failure {
     match meter.and_then(Meter::cut) {
         Some(cut) => Failure::BodyCut(cut),
-        None if error.is_closed() || error.is_canceled() || is_io(&error) => {
+        None if error.is_closed()
+            || error.is_canceled()
+            || is_io(&error)
+            || is_unprocessed(&error) =>
+        {
             Failure::Closed(Broken::Stream(error))
         }
         None => Failure::Protocol(Broken::Stream(error)),

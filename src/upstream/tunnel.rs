@@ -68,7 +68,7 @@ impl Upgrade {
 
     /// Turns the upstream's 101 into the answer that this caller expects.
     ///
-    /// `accept` answers the caller's own key, where the upstream was not told it.
+    /// `accept` answers the caller's own key, where it is not the upstream's answer that does.
     pub fn accept(
         self,
         accept: Option<HeaderValue>,
@@ -85,8 +85,11 @@ impl Upgrade {
             }
             Self::Http2 => {
                 *status = StatusCode::OK;
-                // The accept value answers a key that this caller never sent (RFC 8441 §5).
+                // The upstream's accept value answers a key that this caller never sent (RFC 8441 §5).
                 headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+                if let Some(accept) = accept {
+                    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+                }
                 headers.remove(HeaderName::from_static("content-length"));
             }
         }

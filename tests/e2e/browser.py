@@ -64,12 +64,12 @@ CENTRE = """
 class Browser:
     """A browser with a profile of its own, empty at the start and gone with it."""
 
-    def __init__(self, program):
+    def __init__(self, program, *more_flags):
         self.profile = tempfile.TemporaryDirectory(prefix="gatelet-chromium-", ignore_cleanup_errors=True)
         theirs_in, self.requests = map(out_of_the_way, os.pipe())
         answers, theirs_out = map(out_of_the_way, os.pipe())
         # Root has no sandbox.
-        flags = [*FLAGS, f"--user-data-dir={self.profile.name}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        flags = [*FLAGS, *more_flags, f"--user-data-dir={self.profile.name}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         # It reads descriptor 3 and writes descriptor 4.
         self.child = subprocess.Popen(
             ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "chromium", program, *flags, "about:blank"],
@@ -151,6 +151,8 @@ class Tab:
     def __init__(self, browser, url, before, functions):
         self.browser, self.functions = browser, functions
         self.console, self.sent, self.came = [], {}, {}
+        # The status that each WebSocket was opened with: 101 over HTTP/1.1, 200 over HTTP/2.
+        self.handshakes = []
         self.target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         browser.listeners[self.session] = self._hear
@@ -175,6 +177,8 @@ class Tab:
             ]
         elif event == "Network.responseReceivedExtraInfo":
             self.came[told["requestId"]] = told["statusCode"]
+        elif event == "Network.webSocketHandshakeResponseReceived":
+            self.handshakes.append(told["response"]["status"])
         elif event == "Runtime.bindingCalled":
             self._answer(told["name"], told["payload"])
 

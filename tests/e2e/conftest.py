@@ -10,6 +10,7 @@ import pytest
 
 from browser import Browser
 from caller import PORTFOLIO, Answer, Caller
+from peers import Authority, World
 from places import SCRIPTS
 from processes import BOUND, Gatelet, free_address
 from strangers import Upstream, configuration
@@ -135,11 +136,23 @@ def revived(printed):
 
 
 @pytest.fixture
-def browser(tool):
+def open_browser(tool):
+    """Opens browsers that know nothing yet, with flags of their own."""
+    running = []
+
+    def run(*flags):
+        running.append(Browser(tool("chromium"), *flags))
+        return running[-1]
+
+    yield run
+    for each in running:
+        each.stop()
+
+
+@pytest.fixture
+def browser(open_browser):
     """A browser that knows nothing yet."""
-    running = Browser(tool("chromium"))
-    yield running
-    running.stop()
+    return open_browser()
 
 
 class Account:
@@ -175,6 +188,38 @@ def new_account(tool, scripts):
     bound.cancel()
     wallet.stdin.close()
     wallet.wait(BOUND)
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """Vouches for everybody in a test."""
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def world(start, tmp_path):
+    """Starts gatelet before an upstream, for every path of which a key is needed."""
+
+    def run(upstream, certificate=None, more=""):
+        return World(start, tmp_path, upstream, certificate, more)
+
+    return run
+
+
+@pytest.fixture
+def neighbour(tool, tmp_path):
+    """Starts neighbours."""
+    running = []
+
+    def run(kind, plan):
+        folder = tmp_path / f"neighbour-{len(running)}"
+        folder.mkdir()
+        running.append(kind(tool, folder, plan))
+        return running[-1]
+
+    yield run
+    for each in running:
+        each.stop()
 
 
 @pytest.fixture(scope="module")

@@ -310,6 +310,10 @@ fn shouting() -> H2Upstream {
 
 const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
 
+/// The key that RFC 6455 §1.3 takes for an example, and what answers it.
+const KEY_OF_RFC: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT_OF_RFC: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
 #[test]
 fn a_websocket_opens_for_callers_of_either_protocol_and_ends_with_its_key() {
     let upstream = shouting();
@@ -321,33 +325,47 @@ fn a_websocket_opens_for_callers_of_either_protocol_and_ends_with_its_key() {
     let answer = client.send(head).response();
     assert_eq!(answer.status, 101);
     let accept = answer.headers.one("sec-websocket-accept");
-    assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(accept, Some(ACCEPT_OF_RFC));
     client.send("hello\n");
     assert_eq!(client.until("\n"), "HELLO\n");
     let received = upstream.last();
     assert_eq!(received.method, "CONNECT");
-    assert!(!received.headers.contains_key("sec-websocket-key"));
+    assert_eq!(received.headers["sec-websocket-key"], KEY_OF_RFC);
     assert!(!received.headers.contains_key("upgrade"));
     assert_eq!(received.headers["sec-websocket-version"], "13");
 
-    let mut h2 = H2::connect(world.proxy());
-    h2.with(async |connection| {
-        connection.ready().await.unwrap();
-        let request = Request::builder()
-            .method(Method::CONNECT)
-            .uri("http://api.test/guarded")
-            .header("x-api-key", &key)
-            .extension(Protocol::from_static("websocket"))
-            .body(empty())
-            .unwrap();
-        let answer = connection.send_request(request).await.unwrap();
-        assert_eq!(answer.status(), 200);
-        let mut tunnel = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
-        tunnel.write_all(b"hello").await.unwrap();
-        let mut bytes = [0; 5];
-        tunnel.read_exact(&mut bytes).await.unwrap();
-        assert_eq!(&bytes, b"HELLO");
-    });
+    // A caller of HTTP/2 has no key, unless it is a proxy that has a caller of HTTP/1.1.
+    for (its_own, accept) in [(None, None), (Some(KEY_OF_RFC), Some(ACCEPT_OF_RFC))] {
+        let mut h2 = H2::connect(world.proxy());
+        h2.with(async |connection| {
+            connection.ready().await.unwrap();
+            let request = Request::builder()
+                .method(Method::CONNECT)
+                .uri("http://api.test/guarded")
+                .header("x-api-key", &key)
+                .extension(Protocol::from_static("websocket"));
+            let request = its_own
+                .into_iter()
+                .fold(request, |request, key| {
+                    request.header("sec-websocket-key", key)
+                })
+                .body(empty())
+                .unwrap();
+            let answer = connection.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let told = answer.headers().get("sec-websocket-accept");
+            assert_eq!(told.map(|told| told.to_str().unwrap()), accept);
+            let mut tunnel = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+            tunnel.write_all(b"hello").await.unwrap();
+            let mut bytes = [0; 5];
+            tunnel.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"HELLO");
+        });
+        // The upstream may be a proxy that goes on over HTTP/1.1: it is told one in any case.
+        let told = upstream.last().headers["sec-websocket-key"].clone();
+        assert_eq!(told.len(), KEY_OF_RFC.len());
+        assert_ne!(told, KEY_OF_RFC);
+    }
     world.revoke_key(&id);
     assert!(client.closes_within(Duration::from_millis(1800)));
 }

@@ -19,12 +19,12 @@ use tokio::time::timeout;
 
 use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
-use crate::upstream::body::Outbound;
 use crate::upstream::directory::{Directory, keep};
 use crate::upstream::pool::{ATTEMPTS, Unavailable};
 use crate::upstream::shelves::{Seat, Shelves, Site};
 use crate::upstream::stream::Socket;
 
+use super::again::Repeatable;
 use super::body::Watched;
 use super::request::Head;
 
@@ -71,7 +71,7 @@ pub struct Pool {
 struct Connection {
     /// Where it leads.
     site: Arc<Site>,
-    sender: SendRequest<Outbound>,
+    sender: SendRequest<Repeatable>,
     state: Arc<State>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct State {
 
 /// A connection to send one request on.
 pub(super) struct Lease {
-    pub(super) sender: SendRequest<Outbound>,
+    pub(super) sender: SendRequest<Repeatable>,
     pub(super) stream: Stream,
 }
 
@@ -292,7 +292,7 @@ impl Pool {
                 .keep_alive_timeout(PING.1)
                 // None before the upstream has said how many it takes: it would refuse the others.
                 .initial_max_send_streams(0)
-                .handshake::<_, Outbound>(TokioIo::new(socket))
+                .handshake::<_, Repeatable>(TokioIo::new(socket))
                 .await
                 .map_err(io::Error::other)?;
             // The library tells nobody when that has come.

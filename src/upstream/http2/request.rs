@@ -67,12 +67,15 @@ impl Head {
         }
     }
 
-    /// Asks for a WebSocket (RFC 8441 §4).
-    pub(in crate::upstream) fn open_websocket(&mut self) {
+    /// Asks for a WebSocket (RFC 8441 §4), with `key` where the caller has said none.
+    ///
+    /// HTTP/2 itself has no use for it (§5), but a proxy that goes on over HTTP/1.1 may make none.
+    pub(in crate::upstream) fn open_websocket(&mut self, key: Option<HeaderValue>) {
         self.method = Method::CONNECT;
         self.opens_websocket = true;
-        // They are HTTP/1.1's (§5).
-        self.headers.remove(header::SEC_WEBSOCKET_KEY);
+        if let Some(key) = key {
+            self.headers.insert(header::SEC_WEBSOCKET_KEY, key);
+        }
     }
 
     /// The request with this body; `length` is what is said of how long it is.
@@ -165,12 +168,12 @@ mod tests {
     #[test]
     fn a_websocket_is_asked_for_with_connect() {
         let mut head = head(&Method::GET, "/chat");
-        head.line(&header::SEC_WEBSOCKET_KEY, &HeaderValue::from_static("k"));
-        head.open_websocket();
+        head.open_websocket(Some(HeaderValue::from_static("k")));
         let request = head.complete(Outbound::Empty, None);
         assert_eq!(request.method(), Method::CONNECT);
         assert_eq!(request.uri().path(), "/chat");
-        assert!(request.headers().is_empty());
+        assert_eq!(request.headers().len(), 1);
+        assert_eq!(request.headers()[header::SEC_WEBSOCKET_KEY], "k");
         let protocol = request.extensions().get::<Protocol>().unwrap();
         assert_eq!(protocol.as_str(), "websocket");
     }
