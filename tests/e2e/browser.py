@@ -69,7 +69,8 @@ class Browser:
         theirs_in, self.requests = map(out_of_the_way, os.pipe())
         answers, theirs_out = map(out_of_the_way, os.pipe())
         # Root has no sandbox.
-        flags = [*FLAGS, *more_flags, f"--user-data-dir={self.profile.name}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        flags = [*FLAGS, *more_flags, f"--user-data-dir={self.profile.name}", *sandbox]
         # It reads descriptor 3 and writes descriptor 4.
         self.child = subprocess.Popen(
             ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "chromium", program, *flags, "about:blank"],

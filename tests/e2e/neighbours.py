@@ -1,4 +1,4 @@
-"""The proxies that gatelet stands behind, or in front of: nginx, HAProxy and Envoy, configured as they are in the field.
+"""The proxies that gatelet stands behind or in front of: nginx, HAProxy and Envoy, as they are configured in the field.
 
 Each listens on one address and has a place for WebSockets, below `/sockets`, and one for all else.
 """
