@@ -1,10 +1,15 @@
 """Every configuration that is shown to a reader is one that gatelet takes."""
 
+import datetime
 import re
 import subprocess
 
 import pytest
 import tomllib
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from places import REPOSITORY
 
@@ -70,8 +75,33 @@ def snippets():
             yield pytest.param(toml, id=f"{page.relative_to(REPOSITORY)}:{number}")
 
 
+@pytest.fixture(scope="session")
+def identity():
+    """A certificate and its key, in one text."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "api.internal")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM) + private
+
+
 @pytest.mark.parametrize("toml", snippets())
-def test_snippets_hold(program, tmp_path, toml):
+def test_snippets_hold(program, tmp_path, identity, toml):
+    for shown in re.findall(r"(?m)^[^#\n]*\"(tls/[a-z.-]+)\"", toml):
+        file = tmp_path / shown
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(identity)
+        file.chmod(0o600)
     shown = tomllib.loads(toml)
     missing = [table for table in re.split(r"(?m)^(?=\[)", REST) if (name := re.match(r"\[+(\w+)", table)) and name[1] not in shown]
     file = tmp_path / "config.toml"

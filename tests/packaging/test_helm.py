@@ -200,7 +200,7 @@ def test_what_reloads_do_not_read_is_what_the_program_says(program):
     covered = {sections[section] + ".".join(keys) for section, *keys in words}
 
     # Where it listens comes from the image.
-    assert set(fixed) == covered | {"store", "listen.proxy", "listen.telemetry"}
+    assert set(fixed) == covered | {"store", "listen.proxy", "listen.telemetry", "listen.tls"}
 
 
 def test_the_notes_make_the_first_key_where_it_is(render, tmp_path):
