@@ -22,7 +22,7 @@ pub struct AnswerBody {
 }
 
 enum Kind {
-    /// One of gatelet's own.
+    /// One of gatelet's own; empty when it was sent.
     Own(Bytes),
     /// The upstream's.
     Relayed {
@@ -34,8 +34,6 @@ enum Kind {
         /// It is told in trailers when it is cut off.
         grpc: bool,
     },
-    /// One that was cut off, and has said so.
-    Over,
 }
 
 /// Why an answer was cut off.
@@ -104,7 +102,8 @@ impl AnswerBody {
                 None => Fault::UpstreamUnreachable.into(),
             },
         };
-        self.kind = Kind::Over;
+        // Nothing follows.
+        self.kind = Kind::Own(Bytes::new());
         Ok(Frame::trailers(answer::grpc_end(&refusal)))
     }
 }
@@ -119,7 +118,6 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
         let (inbound, waited, ending) = match &mut this.kind {
-            Kind::Over => return Poll::Ready(None),
             Kind::Own(bytes) => {
                 let bytes = std::mem::take(bytes);
                 if bytes.is_empty() {
@@ -183,7 +181,6 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Own(bytes) => bytes.is_empty(),
-            Kind::Over => true,
             Kind::Relayed { inbound, .. } => inbound.is_end_stream(),
         }
     }
@@ -191,7 +188,6 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Over => SizeHint::with_exact(0),
             Kind::Relayed { inbound, .. } => inbound.size_hint(),
         }
     }

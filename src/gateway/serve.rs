@@ -81,6 +81,8 @@ pub(super) struct Walk<'a> {
     pub(super) wanted: Wanted,
     lines: Lines,
     upgrade: Option<Upgrade>,
+    /// The caller speaks gRPC.
+    grpc: bool,
 }
 
 /// Where a request goes.
@@ -136,9 +138,10 @@ impl Core {
             wanted: Wanted::default(),
             lines,
             upgrade,
+            grpc,
         };
         let mut response = match walk.proceed(parts, body).await {
-            Ok(response) => walk.relay(response, grpc),
+            Ok(response) => walk.relay(response),
             Err(refusal) => {
                 let context = answer::Context {
                     realm: &snapshot.realm,
@@ -459,11 +462,11 @@ impl<'a> Walk<'a> {
     fn is_small(&self, parts: &Parts) -> bool {
         self.lines.has(Line::ContentLength)
             && declared_length(&parts.headers).is_some_and(|length| length <= GATHERED)
-            && !answer::is_grpc(&parts.headers)
+            && !self.grpc
     }
 
     /// Step 10: the answer as the caller gets it.
-    fn relay(mut self, answer: Answer, grpc: bool) -> Response<AnswerBody> {
+    fn relay(mut self, answer: Answer) -> Response<AnswerBody> {
         match answer {
             Answer::Own(mut response) => {
                 write_expiry(self.exchange.proven(), response.headers_mut());
@@ -474,7 +477,7 @@ impl<'a> Walk<'a> {
                 *response.version_mut() = Version::HTTP_11;
                 write_expiry(self.exchange.proven(), response.headers_mut());
                 self.exchange.answered(response.status());
-                response.map(|inbound| AnswerBody::relayed(inbound, self.exchange, grpc))
+                response.map(|inbound| AnswerBody::relayed(inbound, self.exchange, self.grpc))
             }
         }
     }

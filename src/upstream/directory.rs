@@ -13,12 +13,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::platform::Platform;
 use crate::rules::health::{Failure, Standing};
 use crate::telemetry::metrics::{AddressState, UpstreamSeries};
 use crate::upstream::endpoint::{Condition, Endpoint, Target};
+use crate::upstream::pool::Unavailable;
 use crate::upstream::{Address, Config};
 
 pub use tending::Tended;
@@ -106,6 +107,14 @@ impl Directory {
     /// Hears of each change of the addresses from now on.
     pub(super) fn follow(&self) -> watch::Receiver<Listing> {
         self.listing.subscribe()
+    }
+
+    /// Waits until there is an address, as long as a connect may take. Cancel safe.
+    pub(super) async fn wait_for_addresses(&self) -> Result<(), Unavailable> {
+        match timeout(self.config.connect_timeout, self.reachable()).await {
+            Ok(known) => known.map_err(Unavailable::Connect),
+            Err(_) => Err(Unavailable::ConnectTimeout),
+        }
     }
 
     /// Waits until there is an address, or every name was looked up and none was found: why. Cancel

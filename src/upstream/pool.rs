@@ -121,9 +121,7 @@ impl Pool {
     /// request of all waits as long as a connect for the addresses of a name.
     pub(super) async fn lease_new(self: &Arc<Self>) -> Result<Lease, Unavailable> {
         if self.shelves().is_empty() {
-            let known = timeout(self.config().connect_timeout, self.directory.reachable());
-            let known = known.await.map_err(|_| Unavailable::ConnectTimeout)?;
-            known.map_err(Unavailable::Connect)?;
+            self.directory.wait_for_addresses().await?;
             self.fit();
         }
         match self.reserve() {

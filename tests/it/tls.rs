@@ -41,10 +41,18 @@ fn files<'f>(identity: &Identity, clients: &Authority) -> [(&'f str, String); 3]
     ]
 }
 
-/// gatelet as `api.test`, for which `authority` vouches; `clients` vouch for callers, where asked.
-fn start(upstream: &Upstream, authority: &Authority, clients: &Authority, toml: &str) -> World {
+/// gatelet as `api.test`, and who vouches for that.
+fn start(toml: &str) -> (Upstream, Authority, World) {
+    start_for(&Authority::new(), toml)
+}
+
+/// The same, with `clients` to vouch for callers, where `toml` asks for it.
+fn start_for(clients: &Authority, toml: &str) -> (Upstream, Authority, World) {
+    let (upstream, authority) = (Upstream::echo(), Authority::new());
     let identity = authority.certify(&["api.test"], &[]);
-    World::start_with(upstream, toml, &files(&identity, clients))
+    let toml = ROUTES.to_owned() + toml;
+    let world = World::start_with(&upstream, &toml, &files(&identity, clients));
+    (upstream, authority, world)
 }
 
 fn last(upstream: &Upstream) -> Received {
@@ -57,13 +65,7 @@ fn get(target: &str) -> String {
 
 #[test]
 fn a_request_is_guarded_and_forwarded_as_one_over_https() {
-    let (upstream, authority) = (Upstream::echo(), Authority::new());
-    let world = start(
-        &upstream,
-        &authority,
-        &authority,
-        &(ROUTES.to_owned() + TLS),
-    );
+    let (upstream, authority, world) = start(TLS);
     let mut client = Client::over_tls(world.proxy(), &TlsCaller::trusting(&authority));
     assert_eq!(client.send(get("/guarded/a")).response().status, 200);
     let refused = client.send(request("GET", "/guarded/b", &[])).response();
@@ -76,13 +78,7 @@ fn a_request_is_guarded_and_forwarded_as_one_over_https() {
 
 #[test]
 fn both_versions_and_both_protocols_are_spoken_and_post_quantum_key_exchange_is_preferred() {
-    let (upstream, authority) = (Upstream::echo(), Authority::new());
-    let world = start(
-        &upstream,
-        &authority,
-        &authority,
-        &(ROUTES.to_owned() + TLS),
-    );
+    let (upstream, authority, world) = start(TLS);
     for (version, said, group) in [
         (&TLS13, ProtocolVersion::TLSv1_3, "X25519MLKEM768"),
         (&TLS12, ProtocolVersion::TLSv1_2, "X25519"),
@@ -118,13 +114,7 @@ fn both_versions_and_both_protocols_are_spoken_and_post_quantum_key_exchange_is_
 
 #[test]
 fn a_session_is_resumed_by_any_worker_and_across_reloads() {
-    let (upstream, authority) = (Upstream::echo(), Authority::new());
-    let world = start(
-        &upstream,
-        &authority,
-        &authority,
-        &(ROUTES.to_owned() + TLS),
-    );
+    let (_upstream, authority, world) = start(TLS);
     for version in [&TLS13, &TLS12] {
         let caller = TlsCaller::new(&authority, None, &["http/1.1"], &[version]);
         let kind = || {
@@ -164,9 +154,8 @@ fn rotate(world: &World, authority: &Authority) {
 
 #[test]
 fn callers_who_must_show_a_certificate_are_told_of_to_the_upstream() {
-    let (upstream, authority, clients) = (Upstream::echo(), Authority::new(), Authority::new());
-    let toml = ROUTES.to_owned() + MUTUAL_TLS;
-    let world = start(&upstream, &authority, &clients, &toml);
+    let clients = Authority::new();
+    let (upstream, authority, world) = start_for(&clients, MUTUAL_TLS);
     let nobody = TlsCaller::trusting(&authority);
     let stranger = Authority::new().certify(&["client.test"], &[]);
     let known = clients.certify(&["client.test"], &["spiffe://test/client"]);
@@ -207,13 +196,7 @@ fn callers_who_must_show_a_certificate_are_told_of_to_the_upstream() {
 
 #[test]
 fn nobody_says_a_certificate_of_his_own() {
-    let (upstream, authority) = (Upstream::echo(), Authority::new());
-    let world = start(
-        &upstream,
-        &authority,
-        &authority,
-        &(ROUTES.to_owned() + TLS),
-    );
+    let (upstream, authority, world) = start(TLS);
     let mut client = Client::over_tls(world.proxy(), &TlsCaller::trusting(&authority));
     let headers = [("x-auth-certificate", "a"), ("x.auth.certificate", "b")];
     let answer = client.send(request("GET", "/open", &headers)).response();
@@ -227,13 +210,7 @@ fn nobody_says_a_certificate_of_his_own() {
 
 #[test]
 fn a_new_certificate_is_shown_to_new_callers_and_the_others_go_on() {
-    let (upstream, authority) = (Upstream::echo(), Authority::new());
-    let world = start(
-        &upstream,
-        &authority,
-        &authority,
-        &(ROUTES.to_owned() + TLS),
-    );
+    let (_upstream, authority, world) = start(TLS);
     let caller = TlsCaller::trusting(&authority);
     let mut open = Client::over_tls(world.proxy(), &caller);
     let mut seen = vec![open.agreed().certificate];
@@ -249,13 +226,7 @@ fn a_new_certificate_is_shown_to_new_callers_and_the_others_go_on() {
 
 #[test]
 fn a_key_of_another_certificate_changes_nothing() {
-    let (upstream, authority) = (Upstream::echo(), Authority::new());
-    let mut world = start(
-        &upstream,
-        &authority,
-        &authority,
-        &(ROUTES.to_owned() + TLS),
-    );
+    let (_upstream, authority, mut world) = start(TLS);
     let before = shown(&world, &authority);
     let other = authority.certify(&["api.test"], &[]);
     world.write("tls.crt", &other.certificate_pem());
@@ -278,13 +249,7 @@ fn a_key_of_another_certificate_changes_nothing() {
 
 #[test]
 fn whether_there_is_tls_stays_until_a_restart() {
-    let (upstream, authority) = (Upstream::echo(), Authority::new());
-    let mut world = start(
-        &upstream,
-        &authority,
-        &authority,
-        &(ROUTES.to_owned() + TLS),
-    );
+    let (upstream, authority, mut world) = start(TLS);
     world.write_config(&upstream, ROUTES);
     world.signal("HUP");
     world.log_line(&["listen.tls", "restart"]);
@@ -294,9 +259,8 @@ fn whether_there_is_tls_stays_until_a_restart() {
 
 #[test]
 fn a_caller_without_tls_or_slow_to_agree_is_cut_off_and_counted() {
-    let (upstream, authority) = (Upstream::echo(), Authority::new());
-    let toml = format!("{ROUTES}{TLS}\n[limits]\nhead_timeout = \"300ms\"\n");
-    let world = start(&upstream, &authority, &authority, &toml);
+    let limits = "[limits]\nhead_timeout = \"300ms\"\n";
+    let (upstream, authority, world) = start(&(TLS.to_owned() + limits));
     let failed = |count| {
         let labels = [("reason", "tls")];
         world.metric_becomes("gatelet_connection_errors_total", &labels, count);

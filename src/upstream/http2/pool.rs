@@ -170,9 +170,7 @@ impl Pool {
     /// Each address that is tried has `connect_timeout`, and all together have twice that.
     pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, Unavailable> {
         if self.addresses().is_empty() {
-            let known = timeout(self.config().connect_timeout, self.directory.reachable());
-            let known = known.await.map_err(|_| Unavailable::ConnectTimeout)?;
-            known.map_err(Unavailable::Connect)?;
+            self.directory.wait_for_addresses().await?;
             self.fit();
         }
         let mut unavailable = Unavailable::Busy;
@@ -401,6 +399,7 @@ impl Drop for Stream {
         if self.state.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
             *self.state.rests() = Some(self.pool.clock.monotonic());
         }
-        self.pool.changed.notify_waiters();
+        // One place came free: it is for one who waits.
+        self.pool.changed.notify_one();
     }
 }
