@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, stderr};
 
 use tracing::Level;
 use tracing::dispatcher::Dispatch;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, reload};
@@ -51,13 +51,13 @@ impl Format {
 
 /// Changes the level of a running log.
 #[derive(Clone, Debug)]
-pub struct LevelSwitch(reload::Handle<LevelFilter, Registry>);
+pub struct LevelSwitch(reload::Handle<Targets, Registry>);
 
 impl LevelSwitch {
     /// Writes what is at least as severe as `level` from now on.
     pub fn set(&self, level: Level) {
         // Fails only once the log itself is gone, and then there is nothing to switch.
-        let _ = self.0.reload(LevelFilter::from_level(level));
+        let _ = self.0.reload(written(level));
     }
 }
 
@@ -89,11 +89,26 @@ pub fn init(config: &Config) -> io::Result<Diagnostics> {
     })
 }
 
+/// What is written at `level`.
+///
+/// The HTTP/2 library warns of what a stranger sends, once a connection: that is counted, and written
+/// to those alone who ask for more than usual.
+fn written(level: Level) -> Targets {
+    let library = if level > Level::INFO {
+        level
+    } else {
+        Level::ERROR
+    };
+    Targets::new()
+        .with_default(LevelFilter::from_level(level))
+        .with_target("h2", LevelFilter::from_level(library))
+}
+
 fn dispatch<W>(config: &Config, terminal: bool, writer: W) -> (Dispatch, LevelSwitch)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(config.level));
+    let (filter, handle) = reload::Layer::new(written(config.level));
     let registry = Registry::default().with(filter);
     // Told of a line that it cannot write, the layer would print that to standard error, and panic if
     // that is what broke.
@@ -198,6 +213,20 @@ mod tests {
         let text = captured.text();
         assert!(text.contains("between"));
         assert!(!text.contains("before") && !text.contains("after"));
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_log_through_a_library() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let (dispatch, switch) = dispatch(&CONFIG, false, move || writer.clone());
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::warn!(target: "h2::proto::streams::streams", "before");
+            switch.set(Level::DEBUG);
+            tracing::debug!(target: "h2::proto::streams::streams", "after");
+        });
+        let text = captured.text();
+        assert!(text.contains("after") && !text.contains("before"), "{text}");
     }
 
     #[test]

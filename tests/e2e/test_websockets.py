@@ -15,8 +15,8 @@ from websockets.sync.client import connect
 from processes import BOUND, Api, Pieces
 from sockets import LARGE, Sockets
 
-# What a revocation or an expiry may take on a machine that is busy with other things; a second is promised.
-AT_ONCE = 1.8
+# What a revocation or an expiry may take: the promise.
+AT_ONCE = 1.0
 
 # A page, and a route to the WebSockets beside it.
 BESIDE = """
