@@ -13,8 +13,8 @@ use x509_parser::prelude::FromDer;
 /// (RFC 5280 §4.2.1.6); `None` if it has none.
 ///
 /// URIs, DNS names, e-mail addresses and IP addresses. Each says by its form what it is: a name that
-/// could be taken for one of another kind is left out. A comma, and whatever is not visible ASCII,
-/// stands as a percent escape.
+/// could be taken for one of another kind is left out. A comma, `%`, and whatever is not visible
+/// ASCII, stands as a percent escape.
 pub fn names(der: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let alternative = certificate.subject_alternative_name().ok()??;
@@ -39,7 +39,7 @@ pub fn names(der: &[u8]) -> Option<String> {
         }
         for byte in name.bytes() {
             match byte {
-                b'!'..=b'~' if byte != b',' => names.push(char::from(byte)),
+                b'!'..=b'~' if !matches!(byte, b',' | b'%') => names.push(char::from(byte)),
                 _ => {
                     // Writing to a string cannot fail.
                     let _ = write!(names, "%{byte:02X}");
@@ -137,6 +137,8 @@ mod tests {
     fn no_name_can_be_taken_for_two_or_for_one_of_another_kind() {
         let escaped = names_of(vec![uri("urn:a, admin.example.com")]);
         assert_eq!(escaped.unwrap(), "urn:a%2C%20admin.example.com");
+        let already = names_of(vec![uri("urn:a%2C%20admin.example.com")]);
+        assert_eq!(already.unwrap(), "urn:a%252C%2520admin.example.com");
         let other_kinds = vec![
             dns("192.0.2.1"),
             dns("spiffe://a/b"),
