@@ -2,7 +2,6 @@
 //!
 //! Nothing is buffered here: a frame is asked of one side when the other wants it.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -12,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -46,7 +45,9 @@ pub enum Outbound {
 /// A body that is being sent.
 pub struct Upload {
     /// What was waited for before the upstream was asked.
-    gathered: VecDeque<Frame<Bytes>>,
+    gathered: Bytes,
+    /// What came after that, as the end of the body.
+    trailers: Option<HeaderMap>,
     incoming: Incoming,
     /// How many more bytes the route allows.
     remaining: Option<u64>,
@@ -150,7 +151,8 @@ impl Outbound {
         }
         let meter = Arc::new(Meter::default());
         let upload = Upload {
-            gathered: VecDeque::new(),
+            gathered: Bytes::new(),
+            trailers: None,
             incoming,
             remaining: limit,
             rules: Arc::clone(rules),
@@ -162,19 +164,27 @@ impl Outbound {
 
     /// Waits for all of a body that is said to be small; it may pause for no longer than `patience`.
     ///
-    /// So a caller that sends it byte by byte holds no connection to the upstream meanwhile. Cancel
-    /// safe: nothing that arrived is lost.
+    /// So a caller that sends it byte by byte holds no connection to the upstream meanwhile. Not cancel
+    /// safe: what arrived is gone with it.
     pub async fn gather(&mut self, patience: Duration) -> Result<(), Ungathered> {
         let Self::Streaming(upload) = self else {
             return Ok(());
         };
         let mut pause: Option<Pin<Box<Sleep>>> = None;
+        // A piece keeps all of what it was read into: of a body in pieces, a copy is kept.
+        let mut pieces = BytesMut::new();
         poll_fn(|cx| {
             while !upload.incoming.is_end_stream() {
                 match upload.poll_incoming(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
-                        upload.gathered.push_back(frame);
                         pause = None;
+                        match frame.into_data() {
+                            Ok(whole) if pieces.is_empty() && upload.incoming.is_end_stream() => {
+                                upload.gathered = whole;
+                            }
+                            Ok(piece) => pieces.extend_from_slice(&piece),
+                            Err(frame) => upload.trailers = frame.into_trailers().ok(),
+                        }
                     }
                     Poll::Ready(Some(Err(_))) => {
                         let cut = upload.meter.cut().unwrap_or(CutShort::Broken);
@@ -191,7 +201,11 @@ impl Outbound {
             }
             Poll::Ready(Ok(()))
         })
-        .await
+        .await?;
+        if !pieces.is_empty() {
+            upload.gathered = pieces.freeze();
+        }
+        Ok(())
     }
 }
 
@@ -206,11 +220,17 @@ pub enum Ungathered {
 
 impl Upload {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.gathered.pop_front() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None if self.incoming.is_end_stream() => Poll::Ready(None),
-            None => self.poll_incoming(cx),
+        if !self.gathered.is_empty() {
+            let gathered = std::mem::take(&mut self.gathered);
+            return Poll::Ready(Some(Ok(Frame::data(gathered))));
         }
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        if self.incoming.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        self.poll_incoming(cx)
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -275,7 +295,9 @@ impl Body for Outbound {
         match self {
             Self::Empty => true,
             Self::Streaming(upload) => {
-                upload.gathered.is_empty() && upload.incoming.is_end_stream()
+                upload.gathered.is_empty()
+                    && upload.trailers.is_none()
+                    && upload.incoming.is_end_stream()
             }
         }
     }
@@ -284,14 +306,9 @@ impl Body for Outbound {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streaming(upload) => {
-                let gathered: usize = upload
-                    .gathered
-                    .iter()
-                    .filter_map(|frame| frame.data_ref().map(Bytes::len))
-                    .sum();
                 let mut size = upload.incoming.size_hint();
                 if let Some(left) = size.exact() {
-                    size.set_exact(left + gathered as u64);
+                    size.set_exact(left + upload.gathered.len() as u64);
                 }
                 size
             }

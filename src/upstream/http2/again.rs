@@ -111,11 +111,12 @@ impl<B> Sent<B> {
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let piece = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Piece::Data(data.clone()),
+            // A copy: a piece keeps all of what it was read into, however short it is.
+            (Some(data), _) => Piece::Data(Bytes::copy_from_slice(data)),
             (None, Some(trailers)) => Piece::Trailers(trailers.clone()),
             (None, None) => return,
         };
-        // Each piece takes room by itself, however short it is.
+        // Each takes room by itself.
         self.taken += size_of::<Piece>() + piece.length();
         self.kept.push(piece);
         self.at = self.kept.len();
@@ -275,6 +276,23 @@ mod tests {
         assert_eq!(next(&mut second).await.unwrap(), "three");
         assert_eq!(next(&mut second).await, None);
         assert!(lock(&second.sent).kept.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_holds_nothing_of_what_it_was_read_into() {
+        struct Read(Arc<[u8; 8192]>);
+        impl AsRef<[u8]> for Read {
+            fn as_ref(&self) -> &[u8] {
+                &*self.0
+            }
+        }
+        let read = Arc::new([b'x'; 8192]);
+        let piece = Bytes::from_owner(Read(Arc::clone(&read))).slice(..1);
+        let (request, again) = Again::keep(Request::new(Pieces(VecDeque::from([piece]))));
+        drop(next(&mut request.into_body()).await);
+        assert_eq!(Arc::strong_count(&read), 1);
+        let mut second = again.repeat().unwrap().into_body();
+        assert_eq!(next(&mut second).await.unwrap(), "x");
     }
 
     #[tokio::test]

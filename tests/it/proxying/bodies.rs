@@ -251,3 +251,30 @@ fn a_small_body_that_comes_slowly_is_waited_for_before_the_upstream_is_asked() {
     assert_eq!((late.status, &*late.code()), (408, "request_timeout"));
     assert_eq!(upstream.received().len(), 13);
 }
+
+/// Each byte is read by itself, into room of its own, and most of it would stay.
+#[test]
+fn a_small_body_that_comes_byte_by_byte_takes_no_more_than_it_is_long() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, ROUTES);
+    let length = 16_000;
+    let headers = [("x-api-key", KEY), ("content-length", &*length.to_string())];
+    let head = request("POST", "/guarded", &headers);
+    let mut clients: Vec<_> = (0..8).map(|_| world.connect()).collect();
+    for client in &mut clients {
+        client.send(&head);
+    }
+    let before = world.peak_memory();
+    for _ in 0..length {
+        for client in &mut clients {
+            client.send("x");
+        }
+    }
+    for mut client in clients {
+        assert_eq!(client.response().status, 200);
+    }
+    let grown = world.peak_memory() - before;
+    assert!(grown < 8 * 1024, "{grown} KiB");
+    let received = upstream.received();
+    assert!(received.iter().all(|one| one.body.len() == length));
+}
