@@ -19,6 +19,14 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Whether an answer with these headers ends in gRPC's trailers. gRPC-Web has them in its body.
+pub fn ends_in_trailers(headers: &HeaderMap) -> bool {
+    is_grpc(headers)
+        && headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().get(MEDIA_TYPE.len()) != Some(&b'-'))
+}
+
 /// Writes a trailers-only answer.
 pub(super) fn write(status: StatusCode, detail: &str, headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
@@ -100,5 +108,17 @@ mod tests {
         assert!(!asks("application/json"));
         assert!(!asks("application/grp"));
         assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn an_answer_of_grpc_web_ends_in_its_body() {
+        let ends = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+            ends_in_trailers(&headers)
+        };
+        assert!(ends("application/grpc"));
+        assert!(ends("application/grpc+proto"));
+        assert!(!ends("application/grpc-web+proto"));
+        assert!(!ends("application/json"));
     }
 }

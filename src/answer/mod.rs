@@ -16,7 +16,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 pub use challenge::Realm;
-pub use grpc::is_grpc;
+pub use grpc::{ends_in_trailers, is_grpc};
 
 use crate::rules::decision::{Fault, Refusal, Reject, Wanted};
 

@@ -72,7 +72,8 @@ impl AnswerBody {
         }
     }
 
-    /// The upstream's, cut off when the exchange's credential is refused. A `grpc` caller is told why.
+    /// The upstream's, cut off when the exchange's credential is refused. Where it is `grpc`, its end
+    /// tells why.
     pub(super) fn relayed(mut inbound: Inbound, mut exchange: Box<Exchange>, grpc: bool) -> Self {
         if inbound.is_end_stream() {
             inbound.settle(exchange.finish());

@@ -83,6 +83,8 @@ pub(super) struct Walk<'a> {
     upgrade: Option<Upgrade>,
     /// The caller speaks gRPC.
     grpc: bool,
+    /// The caller can be told in trailers how an answer ended.
+    http2: bool,
 }
 
 /// Where a request goes.
@@ -115,6 +117,7 @@ impl Core {
         let lines = Lines::of(&parts.headers);
         let grpc = lines.has(Line::ContentType) && answer::is_grpc(&parts.headers);
         let head = parts.method == Method::HEAD;
+        let http2 = parts.version == Version::HTTP_2;
         let answering = snapshot.cors.as_ref().filter(|cors| cors.answers());
         let is_preflight = answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
         let grant = answering.map(|cors| cors.grant(&parts.headers));
@@ -139,6 +142,7 @@ impl Core {
             lines,
             upgrade,
             grpc,
+            http2,
         };
         let mut response = match walk.proceed(parts, body).await {
             Ok(response) => walk.relay(response),
@@ -234,7 +238,8 @@ impl<'a> Walk<'a> {
         let accept = match (self.upgrade, &head) {
             (Some(Upgrade::Http1), Head::Http2(_)) => Some(
                 tunnel::accept_value(&parts.headers)
-                    .ok_or(Reject::RequestMalformed("the WebSocket's key is not one"))?,
+                    .ok_or(Reject::RequestMalformed("the WebSocket's key is not one"))
+                    .map_err(|reject| self.decided(reject.into()))?,
             ),
             // A proxy says the key of its own caller over HTTP/1.1, whom it cannot answer by itself.
             (Some(Upgrade::Http2), _) => tunnel::accept_value(&parts.headers),
@@ -244,7 +249,7 @@ impl<'a> Walk<'a> {
             (_, Some(upgrade)) => {
                 upgrade
                     .write(&mut head, || self.websocket_key())
-                    .map_err(|_| Fault::Overloaded)?;
+                    .map_err(|_| self.decided(Fault::Overloaded.into()))?;
                 head.without_body(false)
             }
             (None, None) => head.without_body(self.lines.has(Line::ContentLength)),
@@ -477,7 +482,8 @@ impl<'a> Walk<'a> {
                 *response.version_mut() = Version::HTTP_11;
                 write_expiry(self.exchange.proven(), response.headers_mut());
                 self.exchange.answered(response.status());
-                response.map(|inbound| AnswerBody::relayed(inbound, self.exchange, self.grpc))
+                let grpc = self.grpc && self.http2 && answer::ends_in_trailers(response.headers());
+                response.map(|inbound| AnswerBody::relayed(inbound, self.exchange, grpc))
             }
         }
     }

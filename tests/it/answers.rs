@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use http::Request;
+use http_body_util::BodyExt;
 use serde_json::Value;
 
-use crate::harness::{H2, KEY, NARROW_KEY, Response, Upstream, World, request};
+use crate::harness::{H2, KEY, NARROW_KEY, Response, Upstream, World, request, text};
 
 const ROUTES: &str = r#"
 [[routes]]
@@ -366,6 +368,54 @@ fn an_upstream_that_does_not_answer_is_a_504() {
     crate::harness::eventually("the upstream's connection is ended", || {
         upstream.open() == 0
     });
+}
+
+/// Trailers that its caller would not see, or not take for an end, are none.
+#[test]
+fn an_answer_that_breaks_off_is_whole_to_nobody() {
+    let upstream = Upstream::scripted(|exchange| {
+        let asked = exchange.request();
+        let media_type = match &*asked.target {
+            "/open/other" => "application/json",
+            _ => asked.headers.one("content-type").unwrap_or_default(),
+        };
+        exchange.write(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        ))?;
+        exchange.close()
+    });
+    let world = World::start(&upstream, ROUTES);
+    for (media_type, target, told) in [
+        ("application/grpc", "/open", true),
+        ("application/grpc+proto", "/open", true),
+        ("application/grpc-web+proto", "/open", false),
+        ("application/grpc", "/open/other", false),
+        ("application/json", "/open", false),
+    ] {
+        let headers = [("content-type", media_type), ("content-length", "0")];
+        let mut client = world.connect();
+        client.send(request("POST", target, &headers));
+        assert!(
+            client.try_response("POST").is_err(),
+            "{media_type}: HTTP/1.1"
+        );
+        let request =
+            Request::post(format!("http://api.test{target}")).header("content-type", media_type);
+        let mut h2 = H2::connect(world.proxy());
+        h2.with(async |connection| {
+            connection.ready().await.unwrap();
+            let sending = connection.send_request(request.body(text("")).unwrap());
+            let whole = match sending.await {
+                Ok(answer) => answer.into_body().collect().await.ok(),
+                Err(_) => None,
+            };
+            assert_eq!(whole.is_some(), told, "{media_type}: {target}");
+            if let Some(whole) = whole {
+                assert_eq!(whole.trailers().unwrap()["grpc-status"], "14");
+                assert_eq!(whole.to_bytes(), "hello");
+            }
+        });
+    }
 }
 
 #[test]

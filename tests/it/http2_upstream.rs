@@ -374,11 +374,14 @@ fn a_websocket_opens_for_callers_of_either_protocol_and_ends_with_its_key() {
 fn an_upstream_that_opens_no_websockets_is_told_of_as_one() {
     let upstream = H2Upstream::echo();
     let world = world(&upstream);
+    let decided = || world.metrics().sum("gatelet_decisions_total", &[]);
+    let before = decided();
     let head = format!("GET /open HTTP/1.1\r\nhost: api.test\r\n{UPGRADE}\r\n");
     let answer = world.send(&head);
     assert_eq!((answer.status, &*answer.code()), (502, "upstream_protocol"));
     let malformed = world.send(head.replace("sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""));
     assert_eq!(malformed.code(), "request_malformed");
+    eventually("each is decided upon", || decided() >= before + 1.5);
 }
 
 #[test]
@@ -391,7 +394,8 @@ fn a_grpc_stream_ends_with_its_key_and_says_why() {
             .unwrap();
         // It goes on and says nothing more.
         std::mem::forget(sender);
-        Response::new(body)
+        let answer = Response::builder().header("content-type", "application/grpc");
+        answer.body(body).unwrap()
     });
     let world = world(&upstream);
     let (id, key) = world.create_key("stream", &[]);
