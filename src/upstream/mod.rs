@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 
 use crate::platform::Clock;
 use crate::rules::health::Thresholds;
@@ -111,14 +111,6 @@ impl Pool {
     pub fn config(&self) -> &Config {
         self.directory().config()
     }
-
-    /// The beginning of a request for `target`, path and query as they are.
-    pub fn head(&self, method: &Method, target: &PathAndQuery) -> Head {
-        match self {
-            Self::Http1(_) => Head::Http1(request::Head::new(method, target.as_str())),
-            Self::Http2(pool) => Head::Http2(Box::new(pool.head(method, target))),
-        }
-    }
 }
 
 /// One upstream.
@@ -142,6 +134,22 @@ pub struct Config {
     pub max_connections: usize,
     /// How it is asked whether it is well; `None` where only requests tell.
     pub health_check: Option<HealthCheck>,
+}
+
+impl Config {
+    /// The beginning of a request for `target`, path and query as they are.
+    pub fn head(&self, method: &Method, target: &PathAndQuery) -> Head {
+        match self.protocol {
+            Protocol::Http1 => Head::Http1(request::Head::new(method, target.as_str())),
+            Protocol::Http2 => {
+                let scheme = match self.tls {
+                    Some(_) => Scheme::HTTPS,
+                    None => Scheme::HTTP,
+                };
+                Head::Http2(Box::new(http2::Head::new(method, target, scheme)))
+            }
+        }
+    }
 }
 
 /// How each address of an upstream is asked whether it is well.

@@ -10,8 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::Method;
-use http::uri::{PathAndQuery, Scheme};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
@@ -26,7 +24,6 @@ use crate::upstream::stream::Socket;
 
 use super::again::Repeatable;
 use super::body::Watched;
-use super::request::Head;
 
 /// The most requests on one connection at once, where the upstream allows as many.
 const STREAMS: u32 = 100;
@@ -141,16 +138,6 @@ impl Pool {
 
     pub(super) fn clock(&self) -> &dyn Clock {
         &*self.clock
-    }
-
-    /// The beginning of a request for `target`.
-    pub(in crate::upstream) fn head(&self, method: &Method, target: &PathAndQuery) -> Head {
-        let scheme = if self.config().tls.is_some() {
-            Scheme::HTTPS
-        } else {
-            Scheme::HTTP
-        };
-        Head::new(method, target, scheme)
     }
 
     /// What the pool was built from.
