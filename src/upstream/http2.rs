@@ -130,3 +130,6 @@ fn is_io(error: &hyper::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod endpoint;
 pub mod forward;
 pub mod head;
 pub mod http2;
+mod pace;
 pub mod pool;
 pub mod request;
 pub mod response;

@@ -212,8 +212,9 @@ impl Pool {
         };
         let (connection, speaking) = Connection::new(socket, Some(place));
         let driven = tokio::spawn(speaking);
-        let shared = Arc::downgrade(connection.shared());
-        tokio::spawn(close_when_stalled(shared, driven));
+        let seat = Arc::new(seat);
+        let (shared, seated) = (Arc::downgrade(connection.shared()), Arc::downgrade(&seat));
+        tokio::spawn(close_when_stalled(shared, seated, driven));
         let line = Line {
             connection,
             timer: Box::pin(tokio::time::sleep(self.config().response_timeout)),

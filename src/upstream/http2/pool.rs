@@ -23,7 +23,7 @@ use crate::upstream::shelves::{Seat, Shelves, Site};
 use crate::upstream::stream::Socket;
 
 use super::again::Repeatable;
-use super::body::Watched;
+use super::body::Answers;
 
 /// The most requests on one connection at once, where the upstream allows as many.
 const STREAMS: u32 = 100;
@@ -82,7 +82,7 @@ pub(super) struct State {
     /// Since when there is no request on it.
     rests: Mutex<Option<Monotonic>>,
     /// The answers that are being read.
-    pub(super) watched: Watched,
+    pub(super) answers: Answers,
 }
 
 /// A connection to send one request on.
@@ -298,7 +298,7 @@ impl Pool {
             most: AtomicUsize::new(connection.current_max_send_streams()),
             opens_websockets: connection.is_extended_connect_protocol_enabled(),
             rests: Mutex::new(Some(self.clock.monotonic())),
-            watched: Watched::default(),
+            answers: Answers::default(),
         });
         let told = Arc::clone(&state);
         let pool = Arc::downgrade(self);

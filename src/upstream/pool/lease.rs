@@ -11,9 +11,9 @@ use tokio::time::Sleep;
 
 use super::Pool;
 use crate::platform::Monotonic;
-use crate::upstream::body::Pace;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pace::Pace;
 use crate::upstream::shelves::{Line, Seat};
 use crate::upstream::stream::Socket;
 
@@ -108,7 +108,7 @@ impl Lease {
 pub struct Place {
     pool: Arc<Pool>,
     /// Of a tunnel, which is part of its address's load until it ends.
-    seat: Option<Seat>,
+    seat: Option<Arc<Seat>>,
 }
 
 impl Place {
