@@ -12,8 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{
-    Authority, Body, Client, H2, H2Upstream, KEY, Settings, Terminator, World, empty, eventually,
-    request, text, with_trailers,
+    Authority, Body, Client, Forwarder, H2, H2Upstream, KEY, Settings, Terminator, Way, World,
+    empty, eventually, request, text, with_trailers,
 };
 
 const ROUTES: &str = r#"
@@ -455,4 +455,45 @@ fn several_addresses_share_the_requests_and_one_that_goes_is_left_out() {
         assert_eq!(get(), 200);
     }
     assert_eq!(served(&stays).1, 15);
+}
+
+/// How many addresses are left out after failures.
+fn ejected(world: &World) -> f64 {
+    let labels = [("upstream", "api"), ("state", "ejected")];
+    world.metrics().sum("gatelet_upstream_addresses", &labels)
+}
+
+#[test]
+fn a_connection_that_breaks_counts_once_whatever_it_carried() {
+    let waiting = || H2Upstream::scripted(Settings::default(), |_| std::future::pending());
+    let (stays, breaks) = (waiting(), waiting());
+    let way = Forwarder::to(breaks.socket_address());
+    let urls = format!("[{:?}, \"http://127.0.0.1:{}\"]", stays.url(), way.port());
+    let world = World::start_at(&urls, ROUTES);
+    let sent = || stays.received().len() + breaks.received().len();
+    let each = 3;
+    for round in 1..=3 {
+        assert!(ejected(&world) < 1.0, "before connection {round}");
+        H2::connect(world.proxy()).with(async |connection| {
+            let before = sent();
+            let mut asked = Vec::new();
+            while asked.len() < 2 * each {
+                connection.ready().await.unwrap();
+                let request = Request::get("http://api.test/open").body(empty()).unwrap();
+                asked.push(tokio::spawn(connection.send_request(request)));
+                while sent() < before + asked.len() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            assert_eq!(breaks.received().len(), round * each);
+            way.set(Way::Cut);
+            while asked.iter().filter(|asked| asked.is_finished()).count() < each {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        way.set(Way::Open);
+        let left = || stays.abandoned() == round * each;
+        eventually("the others were cancelled", left);
+    }
+    assert!(ejected(&world) > 0.0, "three in a row");
 }

@@ -81,6 +81,8 @@ pub(super) struct State {
     pub(super) opens_websockets: bool,
     /// Since when there is no request on it.
     rests: Mutex<Option<Monotonic>>,
+    /// It was told that the connection broke.
+    broke: AtomicBool,
     /// The answers that are being read.
     pub(super) answers: Answers,
 }
@@ -298,6 +300,7 @@ impl Pool {
             most: AtomicUsize::new(connection.current_max_send_streams()),
             opens_websockets: connection.is_extended_connect_protocol_enabled(),
             rests: Mutex::new(Some(self.clock.monotonic())),
+            broke: AtomicBool::new(false),
             answers: Answers::default(),
         });
         let told = Arc::clone(&state);
@@ -375,9 +378,11 @@ impl Stream {
         self.pool.directory.answered(self.seat.endpoint());
     }
 
-    /// The connection broke before an answer.
+    /// The connection broke before an answer. It counts once, with however many requests it broke.
     pub(super) fn broke(&self) {
-        self.pool.directory.broke(self.seat.endpoint());
+        if !self.state.broke.swap(true, Ordering::Relaxed) {
+            self.pool.directory.broke(self.seat.endpoint());
+        }
     }
 }
 
