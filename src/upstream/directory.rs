@@ -156,6 +156,15 @@ impl Directory {
         );
     }
 
+    /// An answer did not begin in time.
+    pub(super) fn late(&self, endpoint: &Endpoint) {
+        self.failed(
+            endpoint,
+            Failure::Late,
+            &"it was reached and did not answer",
+        );
+    }
+
     fn failed(&self, endpoint: &Endpoint, failure: Failure, why: &dyn fmt::Display) {
         // The only address is not judged: there is nothing that would follow.
         if self.listing.borrow().endpoints.len() < 2 {

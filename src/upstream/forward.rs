@@ -136,8 +136,11 @@ async fn forward_http1(
             meter,
         };
         connection.submit(request);
-        let answered = deadline.bound(now, |cx| connection.poll_answer(cx));
-        let broken = match answered.await? {
+        let answered = deadline.bound(now, |cx| connection.poll_answer(cx)).await;
+        if matches!(answered, Err(Failure::ResponseTimeout)) {
+            lease.late();
+        }
+        let broken = match answered? {
             Ok(answer) => {
                 lease.answered();
                 return Ok(Inbound::http1(answer, lease));

@@ -497,3 +497,25 @@ fn a_connection_that_breaks_counts_once_whatever_it_carried() {
     }
     assert!(ejected(&world) > 0.0, "three in a row");
 }
+
+#[test]
+fn an_address_that_comes_back_and_says_nothing_costs_one_request() {
+    let silent = H2Upstream::scripted(Settings::default(), |_| std::future::pending());
+    let (answers, way) = (H2Upstream::echo(), Forwarder::to(silent.socket_address()));
+    let urls = format!("[{:?}, \"http://127.0.0.1:{}\"]", answers.url(), way.port());
+    let world = World::start_at(&urls, &format!("response_timeout = \"300ms\"\n{ROUTES}"));
+    let mut client = world.connect();
+    let mut get = || client.send(request("GET", "/open", &[])).response().status;
+    way.set(Way::Cut);
+    for _ in 0..2 {
+        assert_eq!(get(), 200);
+    }
+    assert!(ejected(&world) > 0.0);
+    way.set(Way::Open);
+    eventually("it is back", || ejected(&world) < 1.0);
+    let answers: Vec<_> = (0..10).map(|_| get()).collect();
+    assert_eq!(silent.received().len(), 1, "{answers:?}");
+    let late = answers.iter().filter(|status| **status == 504).count();
+    assert_eq!(late, 1, "{answers:?}");
+    assert!(ejected(&world) > 0.0);
+}

@@ -64,7 +64,8 @@ pub(in crate::config) struct Upstream {
     /// all of one scheme: `["http://10.0.0.1:3000", "http://10.0.0.2:3000"]`. A name stands for all
     /// the addresses that it has, and is looked up again every few seconds. Each request goes to the
     /// address with the fewest in flight; one that cannot be reached, or that breaks three
-    /// connections in a row, is left out until it is back.
+    /// connections in a row, is left out until it is back. It is back once it can be reached and
+    /// answers one request in time.
     #[schemars(example = &"http://127.0.0.1:3000")]
     pub(in crate::config) url: Option<Urls>,
     /// What it speaks. `http2` without TLS is spoken with prior knowledge; gRPC needs it.

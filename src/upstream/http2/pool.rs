@@ -378,6 +378,11 @@ impl Stream {
         self.pool.directory.answered(self.seat.endpoint());
     }
 
+    /// The answer did not begin in time.
+    pub(super) fn late(&self) {
+        self.pool.directory.late(self.seat.endpoint());
+    }
+
     /// The connection broke before an answer. It counts once, with however many requests it broke.
     pub(super) fn broke(&self) {
         if !self.state.broke.swap(true, Ordering::Relaxed) {

@@ -76,6 +76,11 @@ impl Lease {
         self.pool.directory.answered(self.endpoint());
     }
 
+    /// The answer did not begin in time.
+    pub(in crate::upstream) fn late(&self) {
+        self.pool.directory.late(self.endpoint());
+    }
+
     /// The connection broke before an answer.
     pub(in crate::upstream) fn broke(&self) {
         self.pool.directory.broke(self.endpoint());
