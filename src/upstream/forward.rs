@@ -24,7 +24,7 @@ use crate::upstream::{self, http2};
 #[derive(Debug)]
 pub enum Failure {
     /// No connection could be made.
-    Unreachable(std::io::Error),
+    Unreachable(Arc<std::io::Error>),
     /// Connecting took longer than `connect_timeout`.
     ConnectTimeout,
     /// Every connection stayed busy for `connect_timeout`.
@@ -59,7 +59,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreachable(error) => Some(error),
+            Self::Unreachable(error) => Some(&**error),
             Self::Closed(error) | Self::Protocol(error) => Some(error),
             Self::ConnectTimeout
             | Self::Busy

@@ -47,14 +47,20 @@ pub struct Pool {
 }
 
 /// Why no connection was to be had.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Unavailable {
     /// Connecting failed.
-    Connect(io::Error),
+    Connect(Arc<io::Error>),
     /// Connecting, or waiting for a connection to come free, took longer than allowed.
     ConnectTimeout,
     /// All connections stayed busy for as long as a connect may take.
     Busy,
+}
+
+impl From<io::Error> for Unavailable {
+    fn from(error: io::Error) -> Self {
+        Self::Connect(Arc::new(error))
+    }
 }
 
 impl fmt::Display for Unavailable {
@@ -232,7 +238,7 @@ impl Pool {
                 self.directory.connected(endpoint);
                 return Ok(socket);
             }
-            Ok(Err(error)) => Unavailable::Connect(error),
+            Ok(Err(error)) => error.into(),
             Err(_) => Unavailable::ConnectTimeout,
         };
         self.directory.refused(endpoint, &unavailable);

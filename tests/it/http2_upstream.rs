@@ -1,6 +1,7 @@
 //! An upstream that speaks HTTP/2: what it is sent, how connections are shared, and what passes through.
 
 use std::convert::Infallible;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -518,4 +519,32 @@ fn an_address_that_comes_back_and_says_nothing_costs_one_request() {
     let late = answers.iter().filter(|status| **status == 504).count();
     assert_eq!(late, 1, "{answers:?}");
     assert!(ejected(&world) > 0.0);
+}
+
+#[test]
+fn a_failed_connect_is_told_to_all_who_waited_for_it() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let toml = format!("connect_timeout = \"800ms\"\n{ROUTES}");
+    let world = World::start_at(&format!("http://{}", silent.local_addr().unwrap()), &toml);
+    let answers = H2::connect(world.proxy()).with(async |connection| {
+        let mut asked = Vec::new();
+        for _ in 0..6 {
+            connection.ready().await.unwrap();
+            let request = Request::get("http://api.test/open").body(empty()).unwrap();
+            asked.push(tokio::spawn(connection.send_request(request)));
+        }
+        let mut answers = Vec::new();
+        for answer in asked {
+            let answer = answer.await.unwrap().unwrap().into_body();
+            answers.push(answer.collect().await.unwrap().to_bytes());
+        }
+        answers
+    });
+    for answer in answers {
+        let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(problem["code"], "upstream_unreachable");
+    }
+    silent.accept().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_err(), "one connection was tried");
 }

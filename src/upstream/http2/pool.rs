@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
@@ -61,8 +61,16 @@ pub struct Pool {
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Somebody connects; the others wait to share what comes of it.
     connecting: AtomicBool,
+    failed: Mutex<Failed>,
     /// Told when a connection opened, failed to open, or has room again.
     changed: Notify,
+}
+
+/// Connects that failed, for those who waited meanwhile.
+#[derive(Default)]
+struct Failed {
+    count: u64,
+    last: Option<Unavailable>,
 }
 
 struct Connection {
@@ -119,6 +127,7 @@ impl Pool {
             clock,
             connections: Mutex::new(Vec::new()),
             connecting: AtomicBool::new(false),
+            failed: Mutex::default(),
             changed: Notify::new(),
         });
         pool.fit();
@@ -156,50 +165,48 @@ impl Pool {
     /// Where none can be made, a place at another address, or else the first that comes free. Cancel
     /// safe.
     ///
-    /// Each address that is tried has `connect_timeout`, and all together have twice that.
+    /// Each address that is tried has `connect_timeout`; all together have twice that, and so has
+    /// whoever waits. A connect that fails is told to all who waited for it, as each would have found.
     pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, Unavailable> {
         if self.addresses().is_empty() {
             self.directory.wait_for_addresses().await?;
             self.fit();
         }
-        let mut unavailable = Unavailable::Busy;
-        let until_free = async {
-            loop {
-                let mut changed = pin!(self.changed.notified());
-                // From here on nothing that is told is missed.
-                changed.as_mut().enable();
-                // A statement of its own: the lock is not held while connecting.
-                let seat = self.addresses().seat(&[]);
-                let seat = match seat {
-                    Some(seat) => match self.lease_open(seat) {
-                        Ok(lease) => return Ok(lease),
-                        Err(seat) => Some(seat),
-                    },
-                    None => None,
-                };
-                let is_full = self.connections().len() >= self.limit;
-                if is_full || self.connecting.swap(true, Ordering::Relaxed) {
-                    if let Some(lease) = self.lease_other(seat) {
-                        return Ok(lease);
-                    }
-                    changed.await;
-                    continue;
-                }
-                let connecting = Connecting(self);
-                let connected = self.connect_any(seat, &mut unavailable).await;
-                drop(connecting);
-                let Some(seat) = connected else {
-                    return Err(());
-                };
+        let mut waits = None;
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // From here on nothing that is told is missed.
+            changed.as_mut().enable();
+            // A statement of its own: the lock is not held while connecting.
+            let seat = self.addresses().seat(&[]);
+            let Some(seat) = seat else {
+                return Err(Unavailable::ConnectTimeout);
+            };
+            let seat = match self.lease_open(seat) {
+                Ok(lease) => return Ok(lease),
+                Err(seat) => seat,
+            };
+            let (until, failed) = *waits.get_or_insert_with(|| {
+                let allowed = 2 * self.config().connect_timeout;
+                let until = self.clock.timer(self.clock.monotonic(), allowed);
+                (until, self.failed().count)
+            });
+            let failure = self.failed().since(failed);
+            if let Some(failure) = failure {
+                return self.lease_other(seat).ok_or(failure);
+            }
+            let is_full = self.connections().len() >= self.limit;
+            let begun = (!is_full).then(|| Connecting::begin(self)).flatten();
+            if let Some(connecting) = begun {
+                let seat = self.connect_any(seat, until, connecting).await?;
                 if let Ok(lease) = self.lease_open(seat) {
                     return Ok(lease);
                 }
+            } else if let Some(lease) = self.lease_other(seat) {
+                return Ok(lease);
+            } else if timeout_at(until, changed).await.is_err() {
+                return Err(Unavailable::Busy);
             }
-        };
-        // A connection that is being made bounds itself; what is waited for here is room.
-        match timeout(2 * self.config().connect_timeout, until_free).await {
-            Ok(Ok(lease)) => Ok(lease),
-            Ok(Err(())) | Err(_) => Err(unavailable),
         }
     }
 
@@ -228,8 +235,9 @@ impl Pool {
     }
 
     /// A place on an open connection to another address than where the seat is.
-    fn lease_other(self: &Arc<Self>, seat: Option<Seat>) -> Option<Lease> {
-        let mut tried = vec![Arc::clone(seat?.site())];
+    fn lease_other(self: &Arc<Self>, seat: Seat) -> Option<Lease> {
+        let mut tried = vec![Arc::clone(seat.site())];
+        drop(seat);
         loop {
             let seat = self.addresses().seat(&tried)?;
             match self.lease_open(seat) {
@@ -242,28 +250,44 @@ impl Pool {
     /// Connects where the seat is, and elsewhere where that fails; where there is a connection then.
     async fn connect_any(
         self: &Arc<Self>,
-        mut seat: Option<Seat>,
-        unavailable: &mut Unavailable,
-    ) -> Option<Seat> {
-        let mut tried = Vec::new();
-        while let Some(place) = seat.take() {
-            match self.connect(place.site()).await {
-                Ok(()) => {
-                    self.directory.connected(place.endpoint());
-                    return Some(place);
+        seat: Seat,
+        until: Instant,
+        _connecting: Connecting<'_>,
+    ) -> Result<Seat, Unavailable> {
+        let mut failure = None;
+        let connecting = async {
+            let mut tried = Vec::new();
+            let mut next = Some(seat);
+            while let Some(seat) = next.take() {
+                match self.connect(seat.site()).await {
+                    Ok(()) => {
+                        self.directory.connected(seat.endpoint());
+                        return Some(seat);
+                    }
+                    Err(unavailable) => {
+                        self.directory.refused(seat.endpoint(), &unavailable);
+                        failure = Some(unavailable);
+                    }
                 }
-                Err(failure) => {
-                    self.directory.refused(place.endpoint(), &failure);
-                    *unavailable = failure;
+                tried.push(Arc::clone(seat.site()));
+                drop(seat);
+                if tried.len() < ATTEMPTS {
+                    next = self.addresses().seat(&tried);
                 }
             }
-            tried.push(Arc::clone(place.site()));
-            drop(place);
-            if tried.len() < ATTEMPTS {
-                seat = self.addresses().seat(&tried);
-            }
+            None
+        };
+        if let Ok(Some(seat)) = timeout_at(until, connecting).await {
+            return Ok(seat);
         }
-        None
+        match failure {
+            Some(failure) => {
+                self.failed().tell(failure.clone());
+                Err(failure)
+            }
+            // No address had all of its time, which others may still have.
+            None => Err(Unavailable::ConnectTimeout),
+        }
     }
 
     async fn connect(self: &Arc<Self>, site: &Arc<Site>) -> Result<(), Unavailable> {
@@ -294,7 +318,7 @@ impl Pool {
         let (sender, connection) = timeout(self.config().connect_timeout, connecting)
             .await
             .map_err(|_| Unavailable::ConnectTimeout)?
-            .map_err(Unavailable::Connect)?;
+            .map_err(Unavailable::from)?;
         let state = Arc::new(State {
             streams: AtomicUsize::new(0),
             most: AtomicUsize::new(connection.current_max_send_streams()),
@@ -344,6 +368,10 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn failed(&self) -> MutexGuard<'_, Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn connections(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
         self.connections
             .lock()
@@ -351,8 +379,28 @@ impl Pool {
     }
 }
 
+impl Failed {
+    fn tell(&mut self, failure: Unavailable) {
+        self.count += 1;
+        self.last = Some(failure);
+    }
+
+    /// How a connect failed since there were `count`, if one did.
+    fn since(&self, count: u64) -> Option<Unavailable> {
+        self.last.clone().filter(|_| self.count > count)
+    }
+}
+
 /// Somebody connects, until this is dropped.
 struct Connecting<'a>(&'a Pool);
+
+impl<'a> Connecting<'a> {
+    /// Begins to connect, unless somebody does already.
+    fn begin(pool: &'a Pool) -> Option<Self> {
+        let connects = pool.connecting.swap(true, Ordering::Relaxed);
+        (!connects).then(|| Self(pool))
+    }
+}
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
