@@ -38,6 +38,11 @@ impl Site {
         &self.endpoint
     }
 
+    /// Requests are sent there only for want of anything better.
+    pub(super) fn is_out(&self) -> bool {
+        !self.endpoint.standing().is_in_service()
+    }
+
     fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
     }
@@ -165,8 +170,7 @@ impl Shelves {
         let wanted = self.next(|_| true)?;
         let at_hand = self.next(|shelf| !shelf.idle.is_empty())?;
         let (least, most) = (&self.shelves[wanted].site, &self.shelves[at_hand].site);
-        let out = |site: &Site| !site.endpoint.standing().is_in_service();
-        if most.load() > least.load() + 1 || out(most) && !out(least) {
+        if most.load() > least.load() + 1 || most.is_out() && !least.is_out() {
             // The one that has rested longest.
             self.shelves[at_hand].idle.remove(0);
             return None;

@@ -59,6 +59,8 @@ pub struct Pool {
     limit: usize,
     clock: Arc<dyn Clock>,
     connections: Mutex<Vec<Arc<Connection>>>,
+    /// Those that made room for others while they had requests.
+    left: Mutex<Vec<Weak<State>>>,
     /// Somebody connects; the others wait to share what comes of it.
     connecting: AtomicBool,
     failed: Mutex<Failed>,
@@ -125,7 +127,8 @@ impl Pool {
             addresses: Mutex::new(Shelves::new(worker)),
             limit: limit.max(1),
             clock,
-            connections: Mutex::new(Vec::new()),
+            connections: Mutex::default(),
+            left: Mutex::default(),
             connecting: AtomicBool::new(false),
             failed: Mutex::default(),
             changed: Notify::new(),
@@ -193,16 +196,16 @@ impl Pool {
             });
             let failure = self.failed().since(failed);
             if let Some(failure) = failure {
-                return self.lease_other(seat).ok_or(failure);
+                return self.lease_other(seat, true).ok_or(failure);
             }
-            let is_full = self.connections().len() >= self.limit;
+            let is_full = self.is_full() && !self.make_room(&seat);
             let begun = (!is_full).then(|| Connecting::begin(self)).flatten();
             if let Some(connecting) = begun {
                 let seat = self.connect_any(seat, until, connecting).await?;
                 if let Ok(lease) = self.lease_open(seat) {
                     return Ok(lease);
                 }
-            } else if let Some(lease) = self.lease_other(seat) {
+            } else if let Some(lease) = self.lease_other(seat, is_full) {
                 return Ok(lease);
             } else if timeout_at(until, changed).await.is_err() {
                 return Err(Unavailable::Busy);
@@ -218,7 +221,7 @@ impl Pool {
             .iter()
             .filter(|connection| Arc::ptr_eq(&connection.site, seat.site()))
             .filter(|connection| connection.state.has_room())
-            .min_by_key(|connection| connection.state.streams.load(Ordering::Relaxed));
+            .min_by_key(|connection| connection.state.load());
         let Some(connection) = connection else {
             return Err(seat);
         };
@@ -234,12 +237,50 @@ impl Pool {
         })
     }
 
-    /// A place on an open connection to another address than where the seat is.
-    fn lease_other(self: &Arc<Self>, seat: Seat) -> Option<Lease> {
+    fn is_full(&self) -> bool {
+        self.connections().len() >= self.limit
+    }
+
+    /// Takes a connection off the full list, so that one can be opened where the seat is: one to an
+    /// address that is out of service, or one of several where the seat's address has none. It ends
+    /// with the requests that it has; those that do so are never more than the list has room for.
+    fn make_room(&self, seat: &Seat) -> bool {
+        let mut left = self.left();
+        left.retain(|state| state.upgrade().is_some_and(|state| state.load() > 0));
+        if seat.site().is_out() || left.len() >= self.limit {
+            return false;
+        }
+        let mut connections = self.connections();
+        let count = |site: &Arc<Site>| {
+            let leads_there = |one: &&Arc<Connection>| Arc::ptr_eq(&one.site, site);
+            connections.iter().filter(leads_there).count()
+        };
+        let is_first = count(seat.site()) == 0;
+        let spare = connections.iter().enumerate().filter(|(_, connection)| {
+            connection.site.is_out() || is_first && count(&connection.site) > 1
+        });
+        let place = spare.min_by_key(|(_, connection)| {
+            let in_service = !connection.site.is_out();
+            (in_service, connection.state.load())
+        });
+        let Some((place, _)) = place else {
+            return false;
+        };
+        left.push(Arc::downgrade(&connections.remove(place).state));
+        true
+    }
+
+    /// A place on an open connection to another address than where the seat is. One that is out of
+    /// service, where the seat's is not, is only taken `at_worst`.
+    fn lease_other(self: &Arc<Self>, seat: Seat, at_worst: bool) -> Option<Lease> {
+        let in_service = !seat.site().is_out() && !at_worst;
         let mut tried = vec![Arc::clone(seat.site())];
         drop(seat);
         loop {
             let seat = self.addresses().seat(&tried)?;
+            if seat.site().is_out() && in_service {
+                return None;
+            }
             match self.lease_open(seat) {
                 Ok(lease) => return Some(lease),
                 Err(seat) => tried.push(Arc::clone(seat.site())),
@@ -368,6 +409,10 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn left(&self) -> MutexGuard<'_, Vec<Weak<State>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn failed(&self) -> MutexGuard<'_, Failed> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -412,7 +457,12 @@ impl Drop for Connecting<'_> {
 impl State {
     fn has_room(&self) -> bool {
         let most = self.most.load(Ordering::Relaxed).min(STREAMS as usize);
-        self.streams.load(Ordering::Relaxed) < most
+        self.load() < most
+    }
+
+    /// How many requests are on it.
+    fn load(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
     }
 
     fn rests(&self) -> MutexGuard<'_, Option<Monotonic>> {
