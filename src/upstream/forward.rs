@@ -27,7 +27,7 @@ pub enum Failure {
     Unreachable(Arc<std::io::Error>),
     /// Connecting took longer than `connect_timeout`.
     ConnectTimeout,
-    /// Every connection stayed busy for `connect_timeout`.
+    /// Every connection stayed busy for as long as one may be waited for.
     Busy,
     /// The connection ended before an answer came.
     Closed(Broken),

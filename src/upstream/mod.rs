@@ -131,7 +131,8 @@ pub struct Config {
     pub response_timeout: Duration,
     /// How long a pooled connection may rest before it is closed.
     pub idle_timeout: Duration,
-    /// The most connections open at once, over all addresses and workers.
+    /// The most connections open at once, over all addresses and workers; each worker's share of them
+    /// is rounded up.
     pub max_connections: usize,
     /// How it is asked whether it is well; `None` where only requests tell.
     pub health_check: Option<HealthCheck>,

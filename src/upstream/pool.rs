@@ -53,7 +53,7 @@ pub(super) enum Unavailable {
     Connect(Arc<io::Error>),
     /// Connecting, or waiting for a connection to come free, took longer than allowed.
     ConnectTimeout,
-    /// All connections stayed busy for as long as a connect may take.
+    /// All connections stayed busy for as long as one may be waited for.
     Busy,
 }
 
