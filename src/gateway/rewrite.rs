@@ -42,7 +42,7 @@ impl Rewrite<'_> {
         // The target that an origin server expects (RFC 9112 §3.2.1).
         let root = PathAndQuery::from_static("/");
         let target = parts.uri.path_and_query().unwrap_or(&root);
-        let mut head = self.route.pool.head(method, target);
+        let mut head = self.route.pool.config().head(method, target);
         let told = self.pass(&mut head, &parts.headers, entrant);
         if self.lines.has(Line::Cookie) && !self.bare {
             // HTTP/2 splits a Cookie into crumbs; HTTP/1.1 has one line (RFC 9113 §8.2.3).

@@ -76,12 +76,15 @@ pub enum Failure {
     Connect,
     /// The connection broke before an answer.
     Broken,
+    /// The answer did not begin in time.
+    Late,
 }
 
 /// What requests and trials have shown of one address.
 ///
 /// A failed connect ejects at once: it says all there is to know, and another address costs a
-/// request nothing. Connections that break eject when several in a row do.
+/// request nothing. Connections that break eject when several in a row do. A late answer says as much of
+/// the request as of the address, and ejects only one that has yet to show that it answers at all.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     state: State,
@@ -134,7 +137,7 @@ impl Health {
     /// new.
     pub fn failed(&mut self, failure: Failure, now: Duration, jitter: u8) -> Option<Duration> {
         match (self.state, failure) {
-            (State::Ejected(_) | State::OnTrial, _) => None,
+            (State::Ejected(_) | State::OnTrial, _) | (State::InService, Failure::Late) => None,
             (State::InService, Failure::Broken) => {
                 self.breaks = self.breaks.saturating_add(1);
                 (self.breaks >= BREAKS).then(|| self.eject(now, jitter))

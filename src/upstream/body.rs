@@ -5,7 +5,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -339,32 +339,6 @@ pub struct Http1Answer {
     persists: bool,
     rests: bool,
     lease: Option<Lease>,
-}
-
-/// Whether the reader of an answer keeps up, for whoever watches over its connection.
-///
-/// Counts frames: even while the reader holds one, odd while the upstream is awaited.
-#[derive(Debug, Default)]
-pub(super) struct Pace(AtomicU32);
-
-impl Pace {
-    /// The reader was given a part of the answer.
-    pub(super) fn holds(&self) {
-        let taken = self.0.load(Ordering::Relaxed);
-        self.0.store((taken | 1).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// The reader waits for the upstream, or is done.
-    pub(super) fn waits(&self) {
-        let taken = self.0.load(Ordering::Relaxed);
-        self.0.store(taken | 1, Ordering::Relaxed);
-    }
-
-    /// What the reader held at the last look and still holds.
-    pub(super) fn held(&self) -> Option<u32> {
-        let taken = self.0.load(Ordering::Relaxed);
-        (taken & 1 == 0).then_some(taken)
-    }
 }
 
 impl Inbound {

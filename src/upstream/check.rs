@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 
 use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::client::conn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -12,9 +11,9 @@ use tokio::time::timeout;
 use crate::upstream::body::Outbound;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::head::{Head, Outgoing};
+use crate::upstream::head::Outgoing;
 use crate::upstream::stream::Socket;
-use crate::upstream::{Config, HealthCheck, Protocol, http2, request};
+use crate::upstream::{Config, HealthCheck, request};
 
 const AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
 
@@ -71,18 +70,7 @@ async fn ask_http2(socket: Socket, request: Request<Outbound>) -> hyper::Result<
 }
 
 fn request(endpoint: &Endpoint, upstream: &Config, check: &HealthCheck) -> Outgoing {
-    let mut head = match upstream.protocol {
-        Protocol::Http1 => Head::Http1(request::Head::new(&Method::GET, check.path.as_str())),
-        Protocol::Http2 => {
-            let scheme = if upstream.tls.is_some() {
-                Scheme::HTTPS
-            } else {
-                Scheme::HTTP
-            };
-            let head = http2::Head::new(&Method::GET, &check.path, scheme);
-            Head::Http2(Box::new(head))
-        }
-    };
+    let mut head = upstream.head(&Method::GET, &check.path);
     // An authority is made of a host's name and a port alone.
     if let Ok(authority) = HeaderValue::try_from(endpoint.authority()) {
         head.line(&HOST, &authority);

@@ -14,7 +14,7 @@ use http::{Response, StatusCode};
 use tokio::io::AsyncWrite;
 
 use crate::platform::poll_write_gathered;
-use crate::upstream::body::Pace;
+use crate::upstream::pace::Pace;
 use crate::upstream::pool::Place;
 use crate::upstream::request::{Request, Unsent};
 use crate::upstream::response::{self, Broken, Framing, Head};

@@ -112,7 +112,7 @@ impl Directory {
     /// Waits until there is an address, as long as a connect may take. Cancel safe.
     pub(super) async fn wait_for_addresses(&self) -> Result<(), Unavailable> {
         match timeout(self.config.connect_timeout, self.reachable()).await {
-            Ok(known) => known.map_err(Unavailable::Connect),
+            Ok(known) => known.map_err(Unavailable::from),
             Err(_) => Err(Unavailable::ConnectTimeout),
         }
     }
@@ -153,6 +153,15 @@ impl Directory {
             endpoint,
             Failure::Broken,
             &"connections broke before an answer",
+        );
+    }
+
+    /// An answer did not begin in time.
+    pub(super) fn late(&self, endpoint: &Endpoint) {
+        self.failed(
+            endpoint,
+            Failure::Late,
+            &"it was reached and did not answer",
         );
     }
 

@@ -24,10 +24,10 @@ use crate::upstream::{self, http2};
 #[derive(Debug)]
 pub enum Failure {
     /// No connection could be made.
-    Unreachable(std::io::Error),
+    Unreachable(Arc<std::io::Error>),
     /// Connecting took longer than `connect_timeout`.
     ConnectTimeout,
-    /// Every connection stayed busy for `connect_timeout`.
+    /// Every connection stayed busy for as long as one may be waited for.
     Busy,
     /// The connection ended before an answer came.
     Closed(Broken),
@@ -59,7 +59,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreachable(error) => Some(error),
+            Self::Unreachable(error) => Some(&**error),
             Self::Closed(error) | Self::Protocol(error) => Some(error),
             Self::ConnectTimeout
             | Self::Busy
@@ -136,8 +136,11 @@ async fn forward_http1(
             meter,
         };
         connection.submit(request);
-        let answered = deadline.bound(now, |cx| connection.poll_answer(cx));
-        let broken = match answered.await? {
+        let answered = deadline.bound(now, |cx| connection.poll_answer(cx)).await;
+        if matches!(answered, Err(Failure::ResponseTimeout)) {
+            lease.late();
+        }
+        let broken = match answered? {
             Ok(answer) => {
                 lease.answered();
                 return Ok(Inbound::http1(answer, lease));

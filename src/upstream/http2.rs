@@ -57,12 +57,13 @@ pub(super) async fn forward(
             timeout,
             meter,
         };
-        let answered = deadline.bound(now, |cx| answering.as_mut().poll(cx));
-        let answered = answered.await?;
-        if answered.is_ok() {
-            lease.stream.answered();
+        let answered = deadline.bound(now, |cx| answering.as_mut().poll(cx)).await;
+        match &answered {
+            Ok(Ok(_)) => lease.stream.answered(),
+            Err(Failure::ResponseTimeout) => lease.stream.late(),
+            _ => {}
         }
-        let mut error = match answered {
+        let mut error = match answered? {
             Ok(response) if opens_websocket && response.status().is_success() => {
                 return Ok(opened(response, lease.stream));
             }
@@ -130,3 +131,6 @@ fn is_io(error: &hyper::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

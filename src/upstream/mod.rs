@@ -8,6 +8,7 @@ mod endpoint;
 pub mod forward;
 pub mod head;
 pub mod http2;
+mod pace;
 pub mod pool;
 pub mod request;
 pub mod response;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 
 use crate::platform::Clock;
 use crate::rules::health::Thresholds;
@@ -111,14 +112,6 @@ impl Pool {
     pub fn config(&self) -> &Config {
         self.directory().config()
     }
-
-    /// The beginning of a request for `target`, path and query as they are.
-    pub fn head(&self, method: &Method, target: &PathAndQuery) -> Head {
-        match self {
-            Self::Http1(_) => Head::Http1(request::Head::new(method, target.as_str())),
-            Self::Http2(pool) => Head::Http2(Box::new(pool.head(method, target))),
-        }
-    }
 }
 
 /// One upstream.
@@ -138,10 +131,27 @@ pub struct Config {
     pub response_timeout: Duration,
     /// How long a pooled connection may rest before it is closed.
     pub idle_timeout: Duration,
-    /// The most connections open at once, over all addresses and workers.
+    /// The most connections open at once, over all addresses and workers; each worker's share of them
+    /// is rounded up.
     pub max_connections: usize,
     /// How it is asked whether it is well; `None` where only requests tell.
     pub health_check: Option<HealthCheck>,
+}
+
+impl Config {
+    /// The beginning of a request for `target`, path and query as they are.
+    pub fn head(&self, method: &Method, target: &PathAndQuery) -> Head {
+        match self.protocol {
+            Protocol::Http1 => Head::Http1(request::Head::new(method, target.as_str())),
+            Protocol::Http2 => {
+                let scheme = match self.tls {
+                    Some(_) => Scheme::HTTPS,
+                    None => Scheme::HTTP,
+                };
+                Head::Http2(Box::new(http2::Head::new(method, target, scheme)))
+            }
+        }
+    }
 }
 
 /// How each address of an upstream is asked whether it is well.

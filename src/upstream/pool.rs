@@ -47,14 +47,20 @@ pub struct Pool {
 }
 
 /// Why no connection was to be had.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Unavailable {
     /// Connecting failed.
-    Connect(io::Error),
+    Connect(Arc<io::Error>),
     /// Connecting, or waiting for a connection to come free, took longer than allowed.
     ConnectTimeout,
-    /// All connections stayed busy for as long as a connect may take.
+    /// All connections stayed busy for as long as one may be waited for.
     Busy,
+}
+
+impl From<io::Error> for Unavailable {
+    fn from(error: io::Error) -> Self {
+        Self::Connect(Arc::new(error))
+    }
 }
 
 impl fmt::Display for Unavailable {
@@ -212,8 +218,9 @@ impl Pool {
         };
         let (connection, speaking) = Connection::new(socket, Some(place));
         let driven = tokio::spawn(speaking);
-        let shared = Arc::downgrade(connection.shared());
-        tokio::spawn(close_when_stalled(shared, driven));
+        let seat = Arc::new(seat);
+        let (shared, seated) = (Arc::downgrade(connection.shared()), Arc::downgrade(&seat));
+        tokio::spawn(close_when_stalled(shared, seated, driven));
         let line = Line {
             connection,
             timer: Box::pin(tokio::time::sleep(self.config().response_timeout)),
@@ -231,7 +238,7 @@ impl Pool {
                 self.directory.connected(endpoint);
                 return Ok(socket);
             }
-            Ok(Err(error)) => Unavailable::Connect(error),
+            Ok(Err(error)) => error.into(),
             Err(_) => Unavailable::ConnectTimeout,
         };
         self.directory.refused(endpoint, &unavailable);

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::time::Sleep;
 
@@ -17,7 +17,7 @@ pub(super) struct Line {
     /// Bounds the wait for an answer. It stays with the connection, because moving a timer on
     /// costs next to nothing, where a new one has to be entered and taken out.
     pub(super) timer: Pin<Box<Sleep>>,
-    pub(super) seat: Seat,
+    pub(super) seat: Arc<Seat>,
 }
 
 /// A connection at rest.
@@ -38,6 +38,11 @@ impl Site {
         &self.endpoint
     }
 
+    /// Requests are sent there only for want of anything better.
+    pub(super) fn is_out(&self) -> bool {
+        !self.endpoint.standing().is_in_service()
+    }
+
     fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
     }
@@ -46,12 +51,13 @@ impl Site {
 /// A connection's part in the load of its address, while it is used.
 pub(super) struct Seat {
     site: Arc<Site>,
-    taken: bool,
+    taken: AtomicBool,
 }
 
 impl Seat {
     fn take(site: Arc<Site>) -> Self {
-        let mut seat = Self { site, taken: false };
+        let taken = AtomicBool::new(false);
+        let seat = Self { site, taken };
         seat.set(true);
         seat
     }
@@ -67,10 +73,10 @@ impl Seat {
     }
 
     /// Says whether the connection is used.
-    pub(super) fn set(&mut self, taken: bool) {
-        if self.taken != taken {
-            self.taken = taken;
-            // One thread's alone: no locked instruction is needed.
+    pub(super) fn set(&self, taken: bool) {
+        // One thread's alone: no locked instruction is needed.
+        if self.taken.load(Ordering::Relaxed) != taken {
+            self.taken.store(taken, Ordering::Relaxed);
             let load = self.site.load();
             let load = if taken {
                 load + 1
@@ -164,8 +170,7 @@ impl Shelves {
         let wanted = self.next(|_| true)?;
         let at_hand = self.next(|shelf| !shelf.idle.is_empty())?;
         let (least, most) = (&self.shelves[wanted].site, &self.shelves[at_hand].site);
-        let out = |site: &Site| !site.endpoint.standing().is_in_service();
-        if most.load() > least.load() + 1 || out(most) && !out(least) {
+        if most.load() > least.load() + 1 || most.is_out() && !least.is_out() {
             // The one that has rested longest.
             self.shelves[at_hand].idle.remove(0);
             return None;
@@ -174,7 +179,7 @@ impl Shelves {
     }
 
     fn pop_at(&mut self, place: usize) -> Option<Idle> {
-        let mut idle = self.shelves.get_mut(place)?.idle.pop()?;
+        let idle = self.shelves.get_mut(place)?.idle.pop()?;
         idle.line.seat.set(true);
         self.turn = self.turn.wrapping_add(1);
         Some(idle)
@@ -205,7 +210,7 @@ impl Shelves {
     }
 
     /// Lays a connection to rest; it is returned, to be closed, where its address has gone.
-    pub(super) fn rest(&mut self, mut line: Line, since: Monotonic) -> Option<Line> {
+    pub(super) fn rest(&mut self, line: Line, since: Monotonic) -> Option<Line> {
         line.seat.set(false);
         let its = |shelf: &Shelf| Arc::ptr_eq(&shelf.site, &line.seat.site);
         let Some(place) = self.shelves.iter().position(its) else {

@@ -132,6 +132,33 @@ fn an_address_that_breaks_connections_is_left_out() {
     addresses(&world, "in_service", 2);
 }
 
+#[test]
+fn an_address_that_comes_back_and_says_nothing_costs_one_request() {
+    let good = Upstream::echo();
+    let bad = Upstream::scripted(|exchange| {
+        if exchange.request().target == "/break" {
+            return exchange.close();
+        }
+        exchange.peer_closes();
+        Ok(())
+    });
+    let toml = format!("response_timeout = \"300ms\"\n{ROUTES}");
+    let world = World::before(&[&bad, &good], &toml);
+    let mut client = world.connect();
+    let mut get = |target| client.send(request("GET", target, &[])).response().status;
+    while bad.received().len() < 3 {
+        get("/break");
+    }
+    addresses(&world, "ejected", 1);
+    addresses(&world, "ejected", 0);
+    bad.take();
+    let answers: Vec<_> = (0..10).map(|_| get("/")).collect();
+    assert_eq!(bad.received().len(), 1, "{answers:?}");
+    let late = answers.iter().filter(|status| **status == 504).count();
+    assert_eq!(late, 1, "{answers:?}");
+    addresses(&world, "ejected", 1);
+}
+
 /// A listener that accepts nothing, with as many connections waiting as it has room for.
 fn black_hole() -> (Socket, Vec<TcpStream>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

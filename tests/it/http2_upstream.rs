@@ -1,5 +1,7 @@
 //! An upstream that speaks HTTP/2: what it is sent, how connections are shared, and what passes through.
 
+mod addresses;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -422,41 +424,4 @@ fn a_grpc_stream_ends_with_its_key_and_says_why() {
         assert_eq!(trailers.unwrap()["grpc-status"], "16");
         assert!(answer.frame().await.is_none());
     });
-}
-
-#[test]
-fn several_addresses_share_the_requests_and_one_that_goes_is_left_out() {
-    let (stays, leaves) = (H2Upstream::echo(), H2Upstream::echo());
-    let urls = format!("[{:?}, {:?}]", stays.url(), leaves.url());
-    let check = "[upstreams.health_check]\npath = \"/healthz\"\ninterval = \"100ms\"\n";
-    let routes = ROUTES.replace("protocol = \"http2\"\n", "");
-    let world = World::start_at(&urls, &format!("protocol = \"http2\"\n{check}{routes}"));
-    let served = |upstream: &H2Upstream| {
-        let received = upstream.received();
-        let (checks, served): (Vec<_>, Vec<_>) = received
-            .into_iter()
-            .partition(|one| one.uri.ends_with("/healthz"));
-        assert!(
-            checks
-                .iter()
-                .all(|one| upstream.url() + "/healthz" == one.uri)
-        );
-        (checks.len(), served.len())
-    };
-    let mut client = world.connect();
-    let mut get = || client.send(request("GET", "/open", &[])).response().status;
-    for _ in 0..10 {
-        assert_eq!(get(), 200);
-    }
-    assert_eq!((served(&stays).1, served(&leaves).1), (5, 5));
-    eventually("both are checked", || {
-        served(&stays).0 > 0 && served(&leaves).0 > 0
-    });
-    drop(leaves);
-    let labels = [("upstream", "api"), ("state", "in_service")];
-    world.metric_becomes("gatelet_upstream_addresses", &labels, 1.0);
-    for _ in 0..10 {
-        assert_eq!(get(), 200);
-    }
-    assert_eq!(served(&stays).1, 15);
 }

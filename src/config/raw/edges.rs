@@ -64,7 +64,8 @@ pub(in crate::config) struct Upstream {
     /// all of one scheme: `["http://10.0.0.1:3000", "http://10.0.0.2:3000"]`. A name stands for all
     /// the addresses that it has, and is looked up again every few seconds. Each request goes to the
     /// address with the fewest in flight; one that cannot be reached, or that breaks three
-    /// connections in a row, is left out until it is back.
+    /// connections in a row, is left out until it is back. It is back once it can be reached and
+    /// answers one request in time.
     #[schemars(example = &"http://127.0.0.1:3000")]
     pub(in crate::config) url: Option<Urls>,
     /// What it speaks. `http2` without TLS is spoken with prior knowledge; gRPC needs it.
@@ -84,14 +85,16 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) client_key: Option<String>,
     /// The longest a connect may take, TLS included, and a wait for a free connection. Where an
     /// address cannot be reached, up to two others are tried, and all together take at most twice as
-    /// long.
+    /// long. So may a wait over HTTP/2, because it may be for another request's connect.
     pub(in crate::config) connect_timeout: Period,
     /// The longest until the response head, once the request was sent.
     pub(in crate::config) response_timeout: Period,
     /// How long a pooled connection may rest before it is closed. Keep it below the upstream's own
     /// (Node closes at 5 s).
     pub(in crate::config) idle_timeout: Period,
-    /// The most connections open at once, over all addresses and workers.
+    /// The most connections open at once, over all addresses and workers. Each worker has its share,
+    /// rounded up, and so at least one. Over HTTP/2, one that is given up for a better address may
+    /// finish its requests beside them.
     #[schemars(range(min = 1))]
     pub(in crate::config) max_connections: usize,
     /// Asks each address whether it is well, beside the requests. One that fails gets none until it

@@ -101,6 +101,23 @@ fn connections_that_break_eject_when_none_is_answered_in_between() {
 }
 
 #[test]
+fn late_answers_eject_on_probation_alone() {
+    let mut health = Health::default();
+    for _ in 0..10 {
+        assert_eq!(health.failed(Failure::Late, NOW, 255), None);
+        assert!(health.is_spotless());
+    }
+    health.failed(Failure::Connect, NOW, 255);
+    assert_eq!(health.failed(Failure::Late, NOW, 255), None, "known");
+    assert!(health.begin_trial(NOW + FIRST_BACKOFF));
+    assert_eq!(health.failed(Failure::Late, NOW, 255), None, "known");
+    assert!(health.connected(NOW + FIRST_BACKOFF));
+    let longer = health.failed(Failure::Late, NOW + FIRST_BACKOFF, 255);
+    assert_eq!(longer, Some(2 * FIRST_BACKOFF));
+    assert_eq!(health.standing(), Standing::Ejected);
+}
+
+#[test]
 fn checks_count_in_a_row() {
     let mut checked = Checked::default();
     let thresholds = Thresholds {
@@ -137,6 +154,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         any::<u8>().prop_map(|jitter| Event::Failed(Failure::Connect, jitter)),
         any::<u8>().prop_map(|jitter| Event::Failed(Failure::Broken, jitter)),
+        any::<u8>().prop_map(|jitter| Event::Failed(Failure::Late, jitter)),
         Just(Event::Answered),
         Just(Event::Connected),
         any::<Option<u8>>().prop_map(Event::Tried),

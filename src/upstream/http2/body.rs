@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use ahash::RandomState;
 use bytes::Bytes;
@@ -12,51 +11,45 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::rules::headers;
-use crate::upstream::body::Pace;
+use crate::upstream::pace::{LOOK, Looks, Pace};
 use crate::upstream::response::Broken;
 
 use super::pool::{State, Stream};
-
-/// How long the reader of an answer may take nothing of it before the answer is given up.
-const STALLED: Duration = Duration::from_secs(60);
-
-/// How often that is looked at meanwhile.
-const LOOKS: u32 = 4;
 
 /// An answer's body.
 pub struct Answer {
     reading: Arc<Reading>,
     number: u64,
     size: SizeHint,
-    stream: Stream,
+    state: Arc<State>,
 }
 
 /// An answer that is being read.
 struct Reading {
-    /// `None` once it was given up.
-    incoming: Mutex<Option<Incoming>>,
+    /// `None` once it was given up, and its place with it: whoever reads it may keep it for ever.
+    arriving: Mutex<Option<(Incoming, Stream)>>,
     reader: Pace,
 }
 
 /// The answers of one connection that are being read.
 #[derive(Default)]
-pub(super) struct Watched(Mutex<Reads>);
+pub(super) struct Answers(Mutex<Numbered>);
 
 #[derive(Default)]
-struct Reads {
+struct Numbered {
     next: u64,
-    reading: HashMap<u64, Arc<Reading>, RandomState>,
+    reading: HashMap<u64, (Arc<Reading>, Looks), RandomState>,
 }
 
-impl Watched {
-    fn reads(&self) -> MutexGuard<'_, Reads> {
+impl Answers {
+    fn numbered(&self) -> MutexGuard<'_, Numbered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reading {
-    fn incoming(&self) -> MutexGuard<'_, Option<Incoming>> {
-        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    fn arriving(&self) -> MutexGuard<'_, Option<(Incoming, Stream)>> {
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,28 +58,30 @@ impl Answer {
         let reader = Pace::default();
         reader.holds();
         let size = incoming.size_hint();
+        let state = Arc::clone(&stream.state);
         let reading = Arc::new(Reading {
-            incoming: Mutex::new(Some(incoming)),
+            arriving: Mutex::new(Some((incoming, stream))),
             reader,
         });
-        let mut reads = stream.state.watched.reads();
-        let number = reads.next;
-        reads.next += 1;
-        reads.reading.insert(number, Arc::clone(&reading));
-        drop(reads);
+        let mut answers = state.answers.numbered();
+        let number = answers.next;
+        answers.next += 1;
+        let watched = (Arc::clone(&reading), Looks::default());
+        answers.reading.insert(number, watched);
+        drop(answers);
         Self {
             reading,
             number,
             size,
-            stream,
+            state,
         }
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let watched = &self.stream.state.watched;
-        watched.reads().reading.remove(&self.number);
+        let mut answers = self.state.answers.numbered();
+        answers.reading.remove(&self.number);
     }
 }
 
@@ -99,8 +94,8 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        let mut incoming = this.reading.incoming();
-        let Some(body) = &mut *incoming else {
+        let mut arriving = this.reading.arriving();
+        let Some((body, _)) = &mut *arriving else {
             return Poll::Ready(Some(Err(Broken::Closed)));
         };
         let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
@@ -117,7 +112,7 @@ impl Body for Answer {
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                *incoming = None;
+                *arriving = None;
                 Some(Err(Broken::Stream(error)))
             }
             None => None,
@@ -125,8 +120,10 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        let incoming = self.reading.incoming();
-        incoming.as_ref().is_some_and(Body::is_end_stream)
+        let arriving = self.reading.arriving();
+        arriving
+            .as_ref()
+            .is_some_and(|(incoming, _)| incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -134,28 +131,17 @@ impl Body for Answer {
     }
 }
 
-/// Gives up each answer whose reader has taken nothing of what is there for [`STALLED`], so that it does
-/// not hold its place for ever. Ends with the connection.
+/// Gives up each answer whose reader has stalled, so that it does not hold its place for ever. Ends with
+/// the connection.
 pub(super) async fn end_stalled(connection: Weak<State>) {
-    let mut held: HashMap<u64, (u32, u32), RandomState> = HashMap::default();
     loop {
-        tokio::time::sleep(STALLED / LOOKS).await;
+        tokio::time::sleep(LOOK).await;
         let Some(connection) = connection.upgrade() else {
             return;
         };
-        let reads = connection.watched.reads();
-        held.retain(|number, _| reads.reading.contains_key(number));
-        for (number, reading) in &reads.reading {
-            let Some(holds) = reading.reader.held() else {
-                held.remove(number);
-                continue;
-            };
-            let looks = match held.get(number) {
-                Some((before, looks)) if *before == holds => looks + 1,
-                _ => 0,
-            };
-            held.insert(*number, (holds, looks));
-            if looks >= LOOKS && reading.incoming().take().is_some() {
+        let mut answers = connection.answers.numbered();
+        for (reading, looks) in answers.reading.values_mut() {
+            if looks.find_stalled(&reading.reader) && reading.arriving().take().is_some() {
                 tracing::debug!("gave up an answer over HTTP/2 that nobody reads");
             }
         }

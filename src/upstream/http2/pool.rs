@@ -10,12 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::Method;
-use http::uri::{PathAndQuery, Scheme};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::platform::{Clock, Monotonic};
 use crate::upstream::Config;
@@ -25,8 +23,7 @@ use crate::upstream::shelves::{Seat, Shelves, Site};
 use crate::upstream::stream::Socket;
 
 use super::again::Repeatable;
-use super::body::Watched;
-use super::request::Head;
+use super::body::Answers;
 
 /// The most requests on one connection at once, where the upstream allows as many.
 const STREAMS: u32 = 100;
@@ -62,10 +59,20 @@ pub struct Pool {
     limit: usize,
     clock: Arc<dyn Clock>,
     connections: Mutex<Vec<Arc<Connection>>>,
+    /// Those that made room for others while they had requests.
+    left: Mutex<Vec<Weak<State>>>,
     /// Somebody connects; the others wait to share what comes of it.
     connecting: AtomicBool,
+    failed: Mutex<Failed>,
     /// Told when a connection opened, failed to open, or has room again.
     changed: Notify,
+}
+
+/// Connects that failed, for those who waited meanwhile.
+#[derive(Default)]
+struct Failed {
+    count: u64,
+    last: Option<Unavailable>,
 }
 
 struct Connection {
@@ -84,8 +91,10 @@ pub(super) struct State {
     pub(super) opens_websockets: bool,
     /// Since when there is no request on it.
     rests: Mutex<Option<Monotonic>>,
+    /// It was told that the connection broke.
+    broke: AtomicBool,
     /// The answers that are being read.
-    pub(super) watched: Watched,
+    pub(super) answers: Answers,
 }
 
 /// A connection to send one request on.
@@ -118,8 +127,10 @@ impl Pool {
             addresses: Mutex::new(Shelves::new(worker)),
             limit: limit.max(1),
             clock,
-            connections: Mutex::new(Vec::new()),
+            connections: Mutex::default(),
+            left: Mutex::default(),
             connecting: AtomicBool::new(false),
+            failed: Mutex::default(),
             changed: Notify::new(),
         });
         pool.fit();
@@ -143,16 +154,6 @@ impl Pool {
         &*self.clock
     }
 
-    /// The beginning of a request for `target`.
-    pub(in crate::upstream) fn head(&self, method: &Method, target: &PathAndQuery) -> Head {
-        let scheme = if self.config().tls.is_some() {
-            Scheme::HTTPS
-        } else {
-            Scheme::HTTP
-        };
-        Head::new(method, target, scheme)
-    }
-
     /// What the pool was built from.
     pub fn config(&self) -> &Config {
         self.directory.config()
@@ -167,50 +168,48 @@ impl Pool {
     /// Where none can be made, a place at another address, or else the first that comes free. Cancel
     /// safe.
     ///
-    /// Each address that is tried has `connect_timeout`, and all together have twice that.
+    /// Each address that is tried has `connect_timeout`; all together have twice that, and so has
+    /// whoever waits. A connect that fails is told to all who waited for it, as each would have found.
     pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, Unavailable> {
         if self.addresses().is_empty() {
             self.directory.wait_for_addresses().await?;
             self.fit();
         }
-        let mut unavailable = Unavailable::Busy;
-        let until_free = async {
-            loop {
-                let mut changed = pin!(self.changed.notified());
-                // From here on nothing that is told is missed.
-                changed.as_mut().enable();
-                // A statement of its own: the lock is not held while connecting.
-                let seat = self.addresses().seat(&[]);
-                let seat = match seat {
-                    Some(seat) => match self.lease_open(seat) {
-                        Ok(lease) => return Ok(lease),
-                        Err(seat) => Some(seat),
-                    },
-                    None => None,
-                };
-                let is_full = self.connections().len() >= self.limit;
-                if is_full || self.connecting.swap(true, Ordering::Relaxed) {
-                    if let Some(lease) = self.lease_other(seat) {
-                        return Ok(lease);
-                    }
-                    changed.await;
-                    continue;
-                }
-                let connecting = Connecting(self);
-                let connected = self.connect_any(seat, &mut unavailable).await;
-                drop(connecting);
-                let Some(seat) = connected else {
-                    return Err(());
-                };
+        let mut waits = None;
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // From here on nothing that is told is missed.
+            changed.as_mut().enable();
+            // A statement of its own: the lock is not held while connecting.
+            let seat = self.addresses().seat(&[]);
+            let Some(seat) = seat else {
+                return Err(Unavailable::ConnectTimeout);
+            };
+            let seat = match self.lease_open(seat) {
+                Ok(lease) => return Ok(lease),
+                Err(seat) => seat,
+            };
+            let (until, failed) = *waits.get_or_insert_with(|| {
+                let allowed = 2 * self.config().connect_timeout;
+                let until = self.clock.timer(self.clock.monotonic(), allowed);
+                (until, self.failed().count)
+            });
+            let failure = self.failed().since(failed);
+            if let Some(failure) = failure {
+                return self.lease_other(seat, true).ok_or(failure);
+            }
+            let is_full = self.is_full() && !self.make_room(&seat);
+            let begun = (!is_full).then(|| Connecting::begin(self)).flatten();
+            if let Some(connecting) = begun {
+                let seat = self.connect_any(seat, until, connecting).await?;
                 if let Ok(lease) = self.lease_open(seat) {
                     return Ok(lease);
                 }
+            } else if let Some(lease) = self.lease_other(seat, is_full) {
+                return Ok(lease);
+            } else if timeout_at(until, changed).await.is_err() {
+                return Err(Unavailable::Busy);
             }
-        };
-        // A connection that is being made bounds itself; what is waited for here is room.
-        match timeout(2 * self.config().connect_timeout, until_free).await {
-            Ok(Ok(lease)) => Ok(lease),
-            Ok(Err(())) | Err(_) => Err(unavailable),
         }
     }
 
@@ -222,7 +221,7 @@ impl Pool {
             .iter()
             .filter(|connection| Arc::ptr_eq(&connection.site, seat.site()))
             .filter(|connection| connection.state.has_room())
-            .min_by_key(|connection| connection.state.streams.load(Ordering::Relaxed));
+            .min_by_key(|connection| connection.state.load());
         let Some(connection) = connection else {
             return Err(seat);
         };
@@ -238,11 +237,50 @@ impl Pool {
         })
     }
 
-    /// A place on an open connection to another address than where the seat is.
-    fn lease_other(self: &Arc<Self>, seat: Option<Seat>) -> Option<Lease> {
-        let mut tried = vec![Arc::clone(seat?.site())];
+    fn is_full(&self) -> bool {
+        self.connections().len() >= self.limit
+    }
+
+    /// Takes a connection off the full list, so that one can be opened where the seat is: one to an
+    /// address that is out of service, or one of several where the seat's address has none. It ends
+    /// with the requests that it has; those that do so are never more than the list has room for.
+    fn make_room(&self, seat: &Seat) -> bool {
+        let mut left = self.left();
+        left.retain(|state| state.upgrade().is_some_and(|state| state.load() > 0));
+        if seat.site().is_out() || left.len() >= self.limit {
+            return false;
+        }
+        let mut connections = self.connections();
+        let count = |site: &Arc<Site>| {
+            let leads_there = |one: &&Arc<Connection>| Arc::ptr_eq(&one.site, site);
+            connections.iter().filter(leads_there).count()
+        };
+        let is_first = count(seat.site()) == 0;
+        let spare = connections.iter().enumerate().filter(|(_, connection)| {
+            connection.site.is_out() || is_first && count(&connection.site) > 1
+        });
+        let place = spare.min_by_key(|(_, connection)| {
+            let in_service = !connection.site.is_out();
+            (in_service, connection.state.load())
+        });
+        let Some((place, _)) = place else {
+            return false;
+        };
+        left.push(Arc::downgrade(&connections.remove(place).state));
+        true
+    }
+
+    /// A place on an open connection to another address than where the seat is. One that is out of
+    /// service, where the seat's is not, is only taken `at_worst`.
+    fn lease_other(self: &Arc<Self>, seat: Seat, at_worst: bool) -> Option<Lease> {
+        let in_service = !seat.site().is_out() && !at_worst;
+        let mut tried = vec![Arc::clone(seat.site())];
+        drop(seat);
         loop {
             let seat = self.addresses().seat(&tried)?;
+            if seat.site().is_out() && in_service {
+                return None;
+            }
             match self.lease_open(seat) {
                 Ok(lease) => return Some(lease),
                 Err(seat) => tried.push(Arc::clone(seat.site())),
@@ -253,28 +291,44 @@ impl Pool {
     /// Connects where the seat is, and elsewhere where that fails; where there is a connection then.
     async fn connect_any(
         self: &Arc<Self>,
-        mut seat: Option<Seat>,
-        unavailable: &mut Unavailable,
-    ) -> Option<Seat> {
-        let mut tried = Vec::new();
-        while let Some(place) = seat.take() {
-            match self.connect(place.site()).await {
-                Ok(()) => {
-                    self.directory.connected(place.endpoint());
-                    return Some(place);
+        seat: Seat,
+        until: Instant,
+        _connecting: Connecting<'_>,
+    ) -> Result<Seat, Unavailable> {
+        let mut failure = None;
+        let connecting = async {
+            let mut tried = Vec::new();
+            let mut next = Some(seat);
+            while let Some(seat) = next.take() {
+                match self.connect(seat.site()).await {
+                    Ok(()) => {
+                        self.directory.connected(seat.endpoint());
+                        return Some(seat);
+                    }
+                    Err(unavailable) => {
+                        self.directory.refused(seat.endpoint(), &unavailable);
+                        failure = Some(unavailable);
+                    }
                 }
-                Err(failure) => {
-                    self.directory.refused(place.endpoint(), &failure);
-                    *unavailable = failure;
+                tried.push(Arc::clone(seat.site()));
+                drop(seat);
+                if tried.len() < ATTEMPTS {
+                    next = self.addresses().seat(&tried);
                 }
             }
-            tried.push(Arc::clone(place.site()));
-            drop(place);
-            if tried.len() < ATTEMPTS {
-                seat = self.addresses().seat(&tried);
-            }
+            None
+        };
+        if let Ok(Some(seat)) = timeout_at(until, connecting).await {
+            return Ok(seat);
         }
-        None
+        match failure {
+            Some(failure) => {
+                self.failed().tell(failure.clone());
+                Err(failure)
+            }
+            // No address had all of its time, which others may still have.
+            None => Err(Unavailable::ConnectTimeout),
+        }
     }
 
     async fn connect(self: &Arc<Self>, site: &Arc<Site>) -> Result<(), Unavailable> {
@@ -305,13 +359,14 @@ impl Pool {
         let (sender, connection) = timeout(self.config().connect_timeout, connecting)
             .await
             .map_err(|_| Unavailable::ConnectTimeout)?
-            .map_err(Unavailable::Connect)?;
+            .map_err(Unavailable::from)?;
         let state = Arc::new(State {
             streams: AtomicUsize::new(0),
             most: AtomicUsize::new(connection.current_max_send_streams()),
             opens_websockets: connection.is_extended_connect_protocol_enabled(),
             rests: Mutex::new(Some(self.clock.monotonic())),
-            watched: Watched::default(),
+            broke: AtomicBool::new(false),
+            answers: Answers::default(),
         });
         let told = Arc::clone(&state);
         let pool = Arc::downgrade(self);
@@ -354,6 +409,14 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn left(&self) -> MutexGuard<'_, Vec<Weak<State>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn connections(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
         self.connections
             .lock()
@@ -361,8 +424,28 @@ impl Pool {
     }
 }
 
+impl Failed {
+    fn tell(&mut self, failure: Unavailable) {
+        self.count += 1;
+        self.last = Some(failure);
+    }
+
+    /// How a connect failed since there were `count`, if one did.
+    fn since(&self, count: u64) -> Option<Unavailable> {
+        self.last.clone().filter(|_| self.count > count)
+    }
+}
+
 /// Somebody connects, until this is dropped.
 struct Connecting<'a>(&'a Pool);
+
+impl<'a> Connecting<'a> {
+    /// Begins to connect, unless somebody does already.
+    fn begin(pool: &'a Pool) -> Option<Self> {
+        let connects = pool.connecting.swap(true, Ordering::Relaxed);
+        (!connects).then(|| Self(pool))
+    }
+}
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
@@ -374,7 +457,12 @@ impl Drop for Connecting<'_> {
 impl State {
     fn has_room(&self) -> bool {
         let most = self.most.load(Ordering::Relaxed).min(STREAMS as usize);
-        self.streams.load(Ordering::Relaxed) < most
+        self.load() < most
+    }
+
+    /// How many requests are on it.
+    fn load(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
     }
 
     fn rests(&self) -> MutexGuard<'_, Option<Monotonic>> {
@@ -388,9 +476,16 @@ impl Stream {
         self.pool.directory.answered(self.seat.endpoint());
     }
 
-    /// The connection broke before an answer.
+    /// The answer did not begin in time.
+    pub(super) fn late(&self) {
+        self.pool.directory.late(self.seat.endpoint());
+    }
+
+    /// The connection broke before an answer. It counts once, with however many requests it broke.
     pub(super) fn broke(&self) {
-        self.pool.directory.broke(self.seat.endpoint());
+        if !self.state.broke.swap(true, Ordering::Relaxed) {
+            self.pool.directory.broke(self.seat.endpoint());
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use tokio::time::Sleep;
 
 use super::Pool;
 use crate::platform::Monotonic;
-use crate::upstream::body::Pace;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pace::Pace;
 use crate::upstream::shelves::{Line, Seat};
 use crate::upstream::stream::Socket;
 
@@ -76,6 +76,11 @@ impl Lease {
         self.pool.directory.answered(self.endpoint());
     }
 
+    /// The answer did not begin in time.
+    pub(in crate::upstream) fn late(&self) {
+        self.pool.directory.late(self.endpoint());
+    }
+
     /// The connection broke before an answer.
     pub(in crate::upstream) fn broke(&self) {
         self.pool.directory.broke(self.endpoint());
@@ -108,7 +113,7 @@ impl Lease {
 pub struct Place {
     pool: Arc<Pool>,
     /// Of a tunnel, which is part of its address's load until it ends.
-    seat: Option<Seat>,
+    seat: Option<Arc<Seat>>,
 }
 
 impl Place {

@@ -1,43 +1,35 @@
 //! Readers that keep an upstream connection and take nothing from it.
 
 use std::sync::Weak;
-use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::upstream::connection::Shared;
+use crate::upstream::pace::{LOOK, Looks};
+use crate::upstream::shelves::Seat;
 
-/// How long the reader of an answer may take nothing of it before the connection is closed.
-pub(super) const STALLED: Duration = Duration::from_secs(60);
-
-/// How often that is looked at meanwhile.
-const LOOKS: u32 = 4;
-
-/// Closes a connection when the reader of its answer has taken nothing of what is there for
-/// [`STALLED`].
+/// Closes a connection when the reader of its answer has stalled, and has its seat no longer taken.
 ///
-/// A caller that opens no window would hold the connection for ever, and nothing of its own is
-/// polled meanwhile that could notice. A task beside the connection's, so that it costs requests
-/// nothing; it ends with the connection.
-pub(super) async fn close_when_stalled(connection: Weak<Shared>, mut driven: JoinHandle<()>) {
-    let mut held = None;
-    let mut looks = 0;
-    while timeout(STALLED / LOOKS, &mut driven).await.is_err() {
+/// A task beside the connection's, so that it costs requests nothing; it ends with the connection.
+pub(super) async fn close_when_stalled(
+    connection: Weak<Shared>,
+    seat: Weak<Seat>,
+    mut driven: JoinHandle<()>,
+) {
+    let mut looks = Looks::default();
+    while timeout(LOOK, &mut driven).await.is_err() {
         let Some(connection) = connection.upgrade() else {
             return;
         };
-        let holds = connection.reader.held();
-        looks = if holds.is_some() && holds == held {
-            looks + 1
-        } else {
-            0
-        };
-        if looks == LOOKS {
+        if looks.find_stalled(&connection.reader) {
             tracing::debug!("closed an upstream connection whose answer nobody reads");
             connection.close();
             driven.abort();
+            // Whoever holds the answer may keep it for ever.
+            if let Some(seat) = seat.upgrade() {
+                seat.set(false);
+            }
         }
-        held = holds;
     }
 }

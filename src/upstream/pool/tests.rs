@@ -1,13 +1,14 @@
 use std::future::poll_fn;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Weak;
 
 use http::Method;
 use http_body::Body;
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::stalled::STALLED;
 use super::*;
 use crate::platform::Platform;
 use crate::telemetry::metrics::Metrics;
@@ -17,6 +18,9 @@ use crate::upstream::directory::Tended;
 use crate::upstream::endpoint::Target;
 use crate::upstream::request::Head;
 use crate::upstream::{Address, Protocol};
+
+/// How long a reader may take nothing.
+const STALLED: Duration = Duration::from_secs(60);
 
 fn config(addresses: Vec<Address>) -> Config {
     Config {
@@ -43,6 +47,20 @@ async fn connected() -> (Arc<Pool>, Lease, UnixStream) {
     let pool = Pool::start(Arc::clone(tended.directory()), 1, 0, platform.clock);
     let (lease, accepted) = tokio::join!(pool.lease_new(), listener.accept());
     (pool, lease.unwrap(), accepted.unwrap().0)
+}
+
+/// A pool of so many connections to two addresses, where these are, and what keeps them there.
+fn before_two(limit: usize) -> (Arc<Pool>, [PathBuf; 2], (TempDir, [UnixListener; 2])) {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["one", "other"].map(|name| folder.path().join(name));
+    let listeners = paths
+        .each_ref()
+        .map(|path| UnixListener::bind(path).unwrap());
+    let config = config(paths.clone().map(Address::Unix).to_vec());
+    let platform = Platform::system();
+    let tended = Tended::start(&config, &platform, &Metrics::new(1));
+    let pool = Pool::start(Arc::clone(tended.directory()), limit, 0, platform.clock);
+    (pool, paths, (folder, listeners))
 }
 
 async fn answered(lease: &mut Lease) -> Answer {
@@ -86,29 +104,21 @@ async fn small_pieces_of_an_answer_hold_no_more_memory_than_they_have_bytes() {
 
 #[tokio::test]
 async fn connections_move_to_the_address_that_has_less_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| UnixListener::bind(folder.path().join(name)).unwrap();
-    let _listeners = [at("one"), at("other")];
-    let paths = ["one", "other"].map(|name| folder.path().join(name));
-    let config = config(paths.clone().map(Address::Unix).to_vec());
-    let platform = Platform::system();
-    let tended = Tended::start(&config, &platform, &Metrics::new(1));
-    let directory = tended.directory();
-    let other = Arc::clone(&directory.endpoints()[1]);
+    let (pool, paths, _kept) = before_two(3);
+    let other = Arc::clone(&pool.directory.endpoints()[1]);
     let leads_to =
         |lease: &Lease, path: &Path| *lease.endpoint().target() == Target::Unix(path.into());
 
-    let pool = Pool::start(Arc::clone(directory), 3, 0, Arc::clone(&platform.clock));
-    directory.refused(&other, &"test");
+    pool.directory.refused(&other, &"test");
     let mut leases = Vec::new();
     for _ in 0..3 {
         leases.push(pool.lease_new().await.unwrap());
     }
     assert!(leases.iter().all(|lease| leads_to(lease, &paths[0])));
-    directory.connected(&other);
-    directory.answered(&other);
+    pool.directory.connected(&other);
+    pool.directory.answered(&other);
 
-    let now = platform.clock.monotonic();
+    let now = pool.clock.monotonic();
     leases.remove(0).give_back(true, now);
     let moved = pool.lease_new().await.unwrap();
     assert!(!moved.reused && leads_to(&moved, &paths[1]));
@@ -124,17 +134,43 @@ async fn connections_move_to_the_address_that_has_less_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_is_no_load_any_more() {
+    let (pool, _, _kept) = before_two(2);
+    let other = Arc::clone(&pool.directory.endpoints()[1]);
+    pool.directory.refused(&other, &"test");
+    let stalled = [
+        pool.lease_new().await.unwrap(),
+        pool.lease_new().await.unwrap(),
+    ];
+    for lease in &stalled {
+        lease.reader().holds();
+    }
+    pool.directory.connected(&other);
+    pool.directory.answered(&other);
+
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    let mut shelves = pool.shelves();
+    let seats = [(); 2].map(|()| shelves.seat(&[]).unwrap());
+    assert!(
+        !Arc::ptr_eq(seats[0].site(), seats[1].site()),
+        "both addresses have as little to do"
+    );
+    drop((shelves, stalled));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_nobody_reads_ends_its_connection() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let (connection, _driver) = Connection::new(Socket::Unix(ours), None);
     let shared = connection.shared();
     let idle = tokio::spawn(std::future::pending());
-    let watch = close_when_stalled(Arc::downgrade(shared), idle);
+    let watch = close_when_stalled(Arc::downgrade(shared), Weak::new(), idle);
     let quiet = tokio::time::timeout(4 * STALLED, watch).await;
     assert!(quiet.is_err(), "a reader that waits is not late");
 
     let driven = tokio::spawn(std::future::pending());
-    let watch = tokio::spawn(close_when_stalled(Arc::downgrade(shared), driven));
+    let watch = close_when_stalled(Arc::downgrade(shared), Weak::new(), driven);
+    let watch = tokio::spawn(watch);
     for _ in 0..20 {
         shared.reader.holds();
         tokio::time::sleep(STALLED / 2).await;

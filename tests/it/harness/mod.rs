@@ -24,7 +24,7 @@ pub(crate) use client::{Client, Response, request, socket_from};
 pub(crate) use clock::HandClock;
 pub(crate) use forwarder::{Forwarder, Way};
 pub(crate) use h2::{Body, Frames, H2, RawAnswer, block, empty, frame, with_trailers};
-pub(crate) use h2_upstream::{H2Upstream, Settings, text};
+pub(crate) use h2_upstream::{H2Received, H2Upstream, Settings, text};
 pub(crate) use random::Random;
 pub(crate) use redis::{AT_ONCE, Cluster, Flavour, Sentinel, Server};
 pub(crate) use rounds::rounds;

@@ -1,0 +1,102 @@
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::HOST;
+use http::uri::{PathAndQuery, Scheme};
+use http_body::Body;
+use http_body_util::channel::Channel;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::UnixListener;
+
+use super::*;
+use crate::platform::Platform;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::directory::Tended;
+use crate::upstream::{Address, Config, Protocol};
+
+/// Longer than an answer that nobody reads is kept.
+const LONG: Duration = Duration::from_secs(200);
+
+/// Requests that a connection takes at once.
+const STREAMS: u32 = 2;
+
+/// A pool of one connection to an upstream whose answers never end, and how many of these it was told to
+/// end.
+fn before_endless_answers() -> (Arc<Pool>, Arc<AtomicUsize>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("upstream");
+    let listener = UnixListener::bind(&path).unwrap();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&ended);
+    tokio::spawn(async move {
+        // The socket's file is there as long as it is listened to.
+        let _folder = folder;
+        while let Ok((socket, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            let service = service_fn(move |_| {
+                let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+                let counted = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    let piece = Bytes::from_static(&[0; 1024]);
+                    while sender.send_data(piece.clone()).await.is_ok() {}
+                    counted.fetch_add(1, Ordering::SeqCst);
+                });
+                std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+            });
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.max_concurrent_streams(STREAMS);
+            tokio::spawn(builder.serve_connection(TokioIo::new(socket), service));
+        }
+    });
+    let config = Config {
+        name: "api".into(),
+        addresses: vec![Address::Unix(path)],
+        protocol: Protocol::Http2,
+        tls: None,
+        connect_timeout: Duration::from_secs(5),
+        response_timeout: LONG,
+        idle_timeout: Duration::from_secs(5),
+        max_connections: 1,
+        health_check: None,
+    };
+    let platform = Platform::system();
+    let tended = Tended::start(&config, &platform, &Metrics::new(1));
+    let pool = Pool::start(Arc::clone(tended.directory()), 1, 0, platform.clock);
+    (pool, ended)
+}
+
+async fn get(pool: &Arc<Pool>) -> Result<Inbound, Failure> {
+    let root = PathAndQuery::from_static("/");
+    let mut head = Head::new(&Method::GET, &root, Scheme::HTTP);
+    head.line(&HOST, &HeaderValue::from_static("api.test"));
+    let request = head.complete(Outbound::Empty, None);
+    let answer = forward(pool, request, 10 * LONG, None).await?;
+    Ok(answer.into_body())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_loses_its_place() {
+    let (pool, ended) = before_endless_answers();
+    let mut stalled = Vec::new();
+    for _ in 0..STREAMS {
+        stalled.push(get(&pool).await.unwrap());
+    }
+    let full = get(&pool).await;
+    assert!(matches!(full, Err(Failure::Busy)));
+
+    tokio::time::sleep(LONG).await;
+    assert_eq!(ended.load(Ordering::SeqCst), stalled.len());
+    let mut read = get(&pool).await.expect("there is room");
+    let frame = poll_fn(|cx| Pin::new(&mut read).poll_frame(cx)).await;
+    assert!(frame.unwrap().is_ok());
+    for mut answer in stalled {
+        let frame = poll_fn(|cx| Pin::new(&mut answer).poll_frame(cx)).await;
+        assert!(matches!(frame, Some(Err(Broken::Closed))), "it was cut");
+    }
+}
