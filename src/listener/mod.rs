@@ -233,40 +233,4 @@ impl Stages {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_of_one_moment_end_apart_from_each_other() {
-        let config = Config {
-            proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
-            telemetry: SocketAddr::from(([127, 0, 0, 1], 0)),
-            tls: None,
-            proxy_protocol: false,
-            request_head: 32 << 10,
-            head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            connection_age: Duration::from_secs(1_000),
-            connections: 10_000,
-            trusted_proxies: Vec::new(),
-            drain_delay: Duration::ZERO,
-            shutdown_grace: Duration::from_secs(25),
-        };
-        let mut ages: Vec<Duration> = (0..100)
-            .map(|nth| Limits::new(&config, 1, nth).age)
-            .collect();
-        assert_eq!(ages[0], config.connection_age);
-        ages.sort();
-        assert!(ages[0] >= Duration::from_secs(900));
-        for pair in ages.windows(2) {
-            let apart = pair[1].abs_diff(pair[0]);
-            assert!(apart <= Duration::from_secs(3), "{apart:?}");
-            assert!(apart >= Duration::from_millis(300), "{apart:?}");
-        }
-        let streams = |open| Limits::new(&config, open, 0).http2_streams;
-        assert_eq!(
-            [0, 1, 40, 64, 512, 5_000].map(streams),
-            [100, 100, 100, 64, 8, 6]
-        );
-    }
-}
+mod tests;
