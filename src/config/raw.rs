@@ -403,7 +403,9 @@ pub(super) struct Limits {
     pub(super) request_body: SizeBound,
     /// The longest a request head may take to arrive.
     pub(super) head_timeout: Period,
-    /// The longest a connection may rest between requests; never inside a stream.
+    /// The longest a connection may rest between requests; never inside a stream. Where an HTTP/2
+    /// caller has no window for the end of an answer, it is waited for as long, and for a minute at
+    /// least, from when it last took some.
     pub(super) idle_timeout: Period,
     /// How old a connection may grow before its caller is asked to make another: `Connection: close`,
     /// or GOAWAY over HTTP/2. A tenth less for some, so that not all come back at once. What runs

@@ -13,8 +13,9 @@ use crate::platform::spare_congestion_control;
 /// How many connections the kernel may hold for us.
 const BACKLOG: i32 = 4096;
 
-/// How long a caller may take nothing of what was sent to it; Linux alone can be told.
-const UNREAD: Duration = Duration::from_secs(60);
+/// How long a caller may take nothing of what was sent to it. Of what it does not acknowledge, Linux
+/// alone can be told.
+pub(super) const UNREAD: Duration = Duration::from_secs(60);
 
 /// How long to wait when the process is out of file descriptors or memory.
 const BREATH: Duration = Duration::from_millis(50);

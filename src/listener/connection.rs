@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use httpdate::fmt_http_date;
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
+use crate::listener::accept::UNREAD;
 use crate::listener::io::{Activity, Watched};
 use crate::listener::metered::{Heads, Metered};
 use crate::listener::{Limits, Service, Stage, Stages};
@@ -320,6 +321,7 @@ struct Deadlines {
     idle_timeout: Duration,
     still: Option<Still>,
     requests: u32,
+    taken: u32,
     timer: Pin<Box<Sleep>>,
     /// The timer has this task's waker.
     waits: bool,
@@ -359,6 +361,7 @@ impl Deadlines {
             idle_timeout: limits.idle_timeout,
             still: None,
             requests: 0,
+            taken: 0,
             timer: Box::pin(tokio::time::sleep(look)),
             waits: false,
             fires,
@@ -416,17 +419,22 @@ impl Deadlines {
             return None;
         }
         let requests = self.activity.requests.load(Ordering::Relaxed);
+        let taken = self.activity.taken.load(Ordering::Relaxed);
+        let as_before = requests == self.requests && (in_head || taken == self.taken);
         let since = match self.still {
-            Some(still) if still.in_head == in_head && requests == self.requests => still.since,
+            Some(still) if still.in_head == in_head && as_before => still.since,
             _ => None,
         };
         // Part of a head arrived: rare, and its deadline is short.
         let begins = || in_head.then(|| self.clock.monotonic());
         let since = since.or(now).or_else(begins);
-        self.requests = requests;
+        (self.requests, self.taken) = (requests, taken);
         self.still = Some(Still { in_head, since });
         let allowed = if in_head {
             self.head_timeout
+        } else if self.activity.unsent.load(Ordering::Relaxed) != 0 {
+            // No rest yet; but a caller that never makes room would keep the connection for ever.
+            self.idle_timeout.max(UNREAD)
         } else {
             self.idle_timeout
         };
@@ -478,10 +486,7 @@ impl<V: Service> Caller<V> {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
-        Ok(response.map(|body| Answering {
-            body,
-            _in_flight: in_flight,
-        }))
+        Ok(response.map(|body| Answering { body, in_flight }))
     }
 }
 
@@ -523,18 +528,19 @@ impl Drop for InFlight {
 /// An answer's body, which keeps its request in flight.
 struct Answering<B> {
     body: B,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        polled.map_ok(|frame| frame.map_data(|bytes| Piece::new(bytes, &self.in_flight.0)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -543,6 +549,50 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A piece of an answer's body, known of until all of it was written.
+///
+/// The library takes the last piece before its caller has a window for it, and is done with the body.
+struct Piece {
+    bytes: Bytes,
+    activity: Arc<Activity>,
+}
+
+impl Piece {
+    fn new(bytes: Bytes, activity: &Arc<Activity>) -> Self {
+        activity.unsent.fetch_add(1, Ordering::Relaxed);
+        Self {
+            bytes,
+            activity: Arc::clone(activity),
+        }
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.activity.unsent.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.activity.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.activity.taken.fetch_add(1, Ordering::Relaxed);
+        self.bytes.copy_to_bytes(length)
     }
 }
 

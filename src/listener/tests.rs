@@ -12,6 +12,13 @@ use crate::rules::time::Timestamp;
 const IDLE: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
+
 struct PausedClock(Instant);
 
 #[expect(
@@ -106,6 +113,63 @@ fn caller() -> DuplexStream {
     caller
 }
 
+/// A caller that reads and writes bare HTTP/2 frames.
+struct Frames {
+    stream: DuplexStream,
+}
+
+impl Frames {
+    /// Greets, with a window of 100 bytes for each stream.
+    async fn greet() -> Self {
+        let mut frames = Self { stream: caller() };
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        frames.stream.write_all(preface).await.unwrap();
+        frames.write(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 100]).await;
+        frames
+    }
+
+    async fn write(&mut self, kind: u8, flags: u8, stream: u8, payload: &[u8]) {
+        let length = u8::try_from(payload.len()).unwrap();
+        let mut frame = vec![0, 0, length, kind, flags, 0, 0, 0, stream];
+        frame.extend_from_slice(payload);
+        // Whoever has closed is found out by reading.
+        let _ = self.stream.write_all(&frame).await;
+    }
+
+    /// Asks for so many bytes.
+    async fn ask(&mut self, stream: u8, bytes: u32) {
+        let path = format!("/{bytes}");
+        // Static and literal fields (RFC 7541 §6.1, §6.2.2).
+        let mut block = b"\x82\x86\x01\x08api.test\x04".to_vec();
+        block.push(u8::try_from(path.len()).unwrap());
+        block.extend_from_slice(path.as_bytes());
+        self.write(HEADERS, 5, stream, &block).await;
+    }
+
+    /// The next frame: its kind and payload; `None` at the end.
+    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).await.ok()?;
+        let [a, b, c, kind, flags, ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.stream.read_exact(&mut payload).await.ok()?;
+        if kind == PING && flags & ACK == 0 {
+            self.write(PING, ACK, 0, &payload).await;
+        }
+        Some((kind, payload))
+    }
+
+    /// The next frame of this kind.
+    async fn until(&mut self, wanted: u8) -> Option<Vec<u8>> {
+        loop {
+            let (kind, payload) = self.next().await?;
+            if kind == wanted {
+                return Some(payload);
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_tls_holds_of_an_answer_is_waited_for() {
     let mut caller = caller();
@@ -118,6 +182,53 @@ async fn what_tls_holds_of_an_answer_is_waited_for() {
     assert!(answer.len() > 60_000, "{}", answer.len());
     let rested = now() - began;
     assert!((IDLE..IDLE + SECOND).contains(&rested), "{rested:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_window_yet_is_waited_for() {
+    let mut frames = Frames::greet().await;
+    frames.ask(1, 1_000).await;
+    assert_eq!(frames.until(DATA).await.unwrap().len(), 100);
+    for left in (0..900).step_by(300).rev() {
+        let quiet = tokio::time::timeout(50 * SECOND, frames.until(DATA));
+        assert!(quiet.await.is_err(), "it is open, and nothing comes");
+        frames.write(WINDOW_UPDATE, 0, 1, &[0, 0, 1, 44]).await;
+        assert_eq!(frames.until(DATA).await.unwrap().len(), 300, "{left} left");
+    }
+    let began = now();
+    while frames.next().await.is_some() {}
+    let rested = now() - began;
+    assert!((IDLE..IDLE + SECOND).contains(&rested), "{rested:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_never_opens_is_waited_for_a_minute() {
+    let mut frames = Frames::greet().await;
+    frames.ask(1, 1_000).await;
+    assert!(frames.until(DATA).await.is_some());
+    let began = now();
+    while frames.next().await.is_some() {}
+    let waited = (now() - began).as_secs();
+    assert!((60..63).contains(&waited), "{waited}");
+}
+
+/// Nothing else can arrive within a head, whatever is written meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_gives_a_head_no_time() {
+    let mut frames = Frames::greet().await;
+    let room = [0, 16, 0, 0];
+    frames.write(WINDOW_UPDATE, 0, 0, &room).await;
+    frames.ask(1, 1_000_000).await;
+    frames.write(WINDOW_UPDATE, 0, 1, &room).await;
+    frames.stream.write_all(&[0, 0, 9, HEADERS]).await.unwrap();
+    frames.stream.write_all(&[4, 0, 0, 0, 3]).await.unwrap();
+    let began = now();
+    let mut bytes = [0; 4_096];
+    while frames.stream.read_exact(&mut bytes).await.is_ok() {
+        tokio::time::sleep(SECOND / 5).await;
+    }
+    let stayed = (now() - began).as_secs();
+    assert!((10..13).contains(&stayed), "{stayed}");
 }
 
 #[test]
