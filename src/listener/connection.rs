@@ -44,6 +44,9 @@ const HTTP1_BUFFER: usize = 64 * 1024;
 /// How often a resting connection is looked at within its idle timeout: so exact is the timeout.
 const LOOKS: u32 = 8;
 
+/// How long a caller over HTTP/2 may take to acknowledge that its resting connection ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A caller slow with its head is told so before the close; nothing else is being written then.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
@@ -170,7 +173,7 @@ where
 
         return match ended.await {
             Some(Err(_)) if activity.flooded.load(Ordering::Relaxed) => Err(Trouble::Flood),
-            None if deadlines.slow_head => Err(Trouble::HeadTimeout),
+            None if deadlines.is_in_head() => Err(Trouble::HeadTimeout),
             ended => ended.unwrap_or(Ok(())),
         };
     }
@@ -192,7 +195,7 @@ where
     );
     match ended.await {
         Some(ended) => ended,
-        None if deadlines.slow_head => {
+        None if deadlines.is_in_head() => {
             // Later, what arrived may be the rest of a body that was answered early: a second
             // answer to it would be taken for the next one.
             if deadlines.requests == 0
@@ -327,7 +330,8 @@ struct Deadlines {
     waits: bool,
     fires: Monotonic,
     is_http2: bool,
-    slow_head: bool,
+    /// It has rested for too long, and its caller is told so.
+    leaving: bool,
     age: Age,
 }
 
@@ -366,7 +370,7 @@ impl Deadlines {
             waits: false,
             fires,
             is_http2: false,
-            slow_head: false,
+            leaving: false,
             age: Age::Settled,
         }
     }
@@ -394,8 +398,17 @@ impl Deadlines {
             let look = Monotonic(now.0 + self.idle_timeout / LOOKS);
             match self.passes(Some(now)) {
                 Some(passes) if passes <= now => {
-                    self.slow_head = self.still.is_some_and(|still| still.in_head);
-                    return Poll::Ready(());
+                    if self.is_in_head() || self.leaving || !self.is_http2 {
+                        return Poll::Ready(());
+                    }
+                    // Its caller may be asking for something just now: told first, it knows whether
+                    // that was heard (RFC 9113 §6.8).
+                    self.leaving = true;
+                    self.age = Age::Reached;
+                    self.still = Some(Still {
+                        in_head: false,
+                        since: Some(now),
+                    });
                 }
                 Some(passes) => self.arm(passes.min(look), now),
                 None => self.arm(look, now),
@@ -432,6 +445,8 @@ impl Deadlines {
         self.still = Some(Still { in_head, since });
         let allowed = if in_head {
             self.head_timeout
+        } else if self.leaving {
+            FAREWELL
         } else if self.activity.unsent.load(Ordering::Relaxed) != 0 {
             // No rest yet; but a caller that never makes room would keep the connection for ever.
             self.idle_timeout.max(UNREAD)
@@ -439,6 +454,11 @@ impl Deadlines {
             self.idle_timeout
         };
         Some(Monotonic(since?.0 + allowed))
+    }
+
+    /// Whether it is the rest of a head that it waits for.
+    fn is_in_head(&self) -> bool {
+        self.still.is_some_and(|still| still.in_head)
     }
 
     fn arm(&mut self, fires: Monotonic, now: Monotonic) {

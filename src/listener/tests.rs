@@ -16,6 +16,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 
@@ -116,12 +117,17 @@ fn caller() -> DuplexStream {
 /// A caller that reads and writes bare HTTP/2 frames.
 struct Frames {
     stream: DuplexStream,
+    /// It answers a PING.
+    answers: bool,
 }
 
 impl Frames {
     /// Greets, with a window of 100 bytes for each stream.
     async fn greet() -> Self {
-        let mut frames = Self { stream: caller() };
+        let mut frames = Self {
+            stream: caller(),
+            answers: true,
+        };
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         frames.stream.write_all(preface).await.unwrap();
         frames.write(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 100]).await;
@@ -153,7 +159,7 @@ impl Frames {
         let [a, b, c, kind, flags, ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         self.stream.read_exact(&mut payload).await.ok()?;
-        if kind == PING && flags & ACK == 0 {
+        if self.answers && kind == PING && flags & ACK == 0 {
             self.write(PING, ACK, 0, &payload).await;
         }
         Some((kind, payload))
@@ -229,6 +235,38 @@ async fn an_answer_that_is_taken_gives_a_head_no_time() {
     }
     let stayed = (now() - began).as_secs();
     assert!((10..13).contains(&stayed), "{stayed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_told_before_its_resting_connection_is_closed() {
+    for answers in [true, false] {
+        let mut frames = Frames::greet().await;
+        frames.answers = answers;
+        let began = now();
+        let goaway = frames.until(GOAWAY).await.unwrap();
+        assert_eq!(goaway[4..8], [0; 4], "no error");
+        let told = now();
+        let rested = told - began;
+        assert!((IDLE..IDLE + SECOND).contains(&rested), "{rested:?}");
+        while frames.next().await.is_some() {}
+        let stayed = now() - told;
+        assert_eq!(stayed < SECOND, answers, "{stayed:?}");
+        assert!(stayed < 2 * SECOND, "{stayed:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_meets_the_farewell_is_answered() {
+    let mut frames = Frames::greet().await;
+    frames.answers = false;
+    assert!(frames.until(GOAWAY).await.is_some());
+    frames.ask(1, 1_000).await;
+    assert!(frames.until(HEADERS).await.is_some());
+    frames.write(WINDOW_UPDATE, 0, 1, &[0, 0, 4, 0]).await;
+    let mut length = 0;
+    while length < 1_000 {
+        length += frames.until(DATA).await.unwrap().len();
+    }
 }
 
 #[test]
