@@ -22,7 +22,7 @@ use crate::cache::feed::Pulse;
 use crate::config::Config;
 use crate::gateway::Unservable;
 use crate::limits::Callers;
-use crate::listener::{self, Exit, Listener, Stage};
+use crate::listener::{self, Exit, Listener, Stage, Terms};
 use crate::platform::{Ended, Platform, alive};
 use crate::store::{OpenError, StoreFault};
 use crate::telemetry::access_log::{AccessLog, Writer};
@@ -151,12 +151,11 @@ impl App {
         drop(blueprint);
 
         let overloaded = metrics.clone();
-        let (bounds, trust) = (Arc::clone(&listen), Arc::clone(&listen));
+        let terms = Arc::clone(&listen);
         let accepting = tokio::spawn(listener::accept(
             proxy,
             crew.workers(),
-            move || bounds.load().connections,
-            move |address| trust.load().trusts(address),
+            move |address| terms.load().terms(address),
             move || {
                 overloaded
                     .worker(NO_WORKER)
@@ -270,8 +269,12 @@ fn observe(
     metrics: &Metrics,
     readiness: &Readiness,
 ) -> JoinHandle<()> {
-    /// More than every scraper and probe of a pod together.
-    const CONNECTIONS: usize = 256;
+    /// More connections than every scraper and probe of a pod together make.
+    const TERMS: Terms = Terms {
+        connections: 256,
+        may_hold_all: true,
+        over_tls: false,
+    };
 
     let (exit, stages) = Exit::new();
     let (alive, _) = alive();
@@ -289,7 +292,7 @@ fn observe(
         alive,
     });
     tokio::spawn(async move {
-        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, |_| true, || {});
+        let accepting = listener::accept(listener, vec![worker], |_| TERMS, || {});
         let (accepted, ()) = tokio::join!(accepting, serving);
         if let Err(error) = accepted {
             tracing::error!(%error, "the telemetry listener failed");

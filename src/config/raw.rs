@@ -411,8 +411,9 @@ pub(super) struct Limits {
     /// or GOAWAY over HTTP/2. A tenth less for some, so that not all come back at once. What runs
     /// goes on, streams and tunnels too.
     pub(super) connection_age: Period,
-    /// The most connections open at once. One client address (an IPv6 client is its /64) may hold four
-    /// times as many as are free, unless it is in `forwarded.trusted_proxies`.
+    /// The most connections open at once; one more is answered 503, or closed without a word where
+    /// there is TLS. One client address (an IPv6 client is its /64) may hold four times as many as are
+    /// free, unless it is in `forwarded.trusted_proxies`.
     #[schemars(range(min = 1))]
     pub(super) connections: usize,
     /// After SIGTERM: how long to serve on while unready (Kubernetes: 5s).

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::listener::Worker;
 use crate::listener::share::{Place, Shares};
+use crate::listener::{Terms, Worker};
 use crate::platform::spare_congestion_control;
 
 /// How many connections the kernel may hold for us.
@@ -63,14 +63,13 @@ impl Listener {
 
 /// Accepts until dropped, each connection going to the worker that has the fewest.
 ///
-/// Past `connections` in all, asked for each, a caller is answered 503 and closed; `refused` is
-/// told. So is a client that has its share of them, unless it is `exempt`.
+/// Past as many as its `terms` say, a caller is answered 503 and closed; `refused` is told. So is a
+/// client that has its share of them.
 /// Cancel safe: dropping it closes the listening socket.
 pub async fn accept(
     listener: Listener,
     workers: Vec<Worker>,
-    connections: impl Fn() -> usize,
-    exempt: impl Fn(IpAddr) -> bool,
+    terms: impl Fn(IpAddr) -> Terms,
     refused: impl Fn(),
 ) -> io::Result<()> {
     let socket = tokio::net::TcpListener::from_std(listener.socket)?;
@@ -81,17 +80,18 @@ pub async fn accept(
         match accepted {
             Ok((stream, remote)) => {
                 let open: usize = workers.iter().map(Worker::open).sum();
-                let most = connections();
+                let terms = terms(remote.ip());
+                let most = terms.connections;
                 let place = if open >= most {
                     None
-                } else if exempt(remote.ip()) {
+                } else if terms.may_hold_all {
                     Some(Place::default())
                 } else {
                     shares.take(remote.ip(), open, most)
                 };
                 let Some(place) = place else {
                     refused();
-                    refuse(stream);
+                    refuse(stream, terms);
                     continue;
                 };
                 if let Some(worker) = workers.iter().min_by_key(|worker| worker.open()) {
@@ -130,7 +130,11 @@ fn bound_unread(_: &TcpStream) -> io::Result<()> {
 }
 
 /// Answers without reading: a few bytes always fit a new socket's buffer.
-fn refuse(mut stream: TcpStream) {
+fn refuse(mut stream: TcpStream, terms: Terms) {
+    if terms.over_tls {
+        // It would be taken for a broken record, and agreeing on TLS is what there is no room for.
+        return;
+    }
     if let Err(error) = stream.write_all(TOO_MANY) {
         tracing::debug!(%error, "refusing a connection failed");
     }

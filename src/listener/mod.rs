@@ -50,7 +50,7 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How old a connection may grow before its caller is asked to make another.
     pub connection_age: Duration,
-    /// The most connections open at once; one more is answered 503 and closed.
+    /// The most connections open at once; one more is answered 503 in the clear, and closed.
     pub connections: usize,
     /// Peers that speak for many: they are believed, and may hold as many connections as there are.
     pub trusted_proxies: Vec<IpNet>,
@@ -70,12 +70,32 @@ impl Config {
         self
     }
 
+    /// What holds for a connection of the client at `address` that comes now.
+    pub fn terms(&self, address: IpAddr) -> Terms {
+        Terms {
+            connections: self.connections,
+            may_hold_all: self.trusts(address),
+            over_tls: self.tls.is_some(),
+        }
+    }
+
     /// Whether the peer at `address` is a proxy that is believed.
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let mut networks = self.trusted_proxies.iter();
         networks.any(|network| network.contains(&address))
     }
+}
+
+/// On which terms a connection comes in, or is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The most connections open at once.
+    pub connections: usize,
+    /// Its client may hold all of them, and not only a share.
+    pub may_hold_all: bool,
+    /// It is encrypted.
+    pub over_tls: bool,
 }
 
 /// The bounds of one connection.
