@@ -413,7 +413,8 @@ pub(super) struct Limits {
     pub(super) connection_age: Period,
     /// The most connections open at once; one more is answered 503, or closed without a word where
     /// there is TLS. One client address (an IPv6 client is its /64) may hold four times as many as are
-    /// free, unless it is in `forwarded.trusted_proxies`.
+    /// free, unless it is in `forwarded.trusted_proxies`; with `listen.proxy_protocol`, the address is
+    /// the one that the proxy says.
     #[schemars(range(min = 1))]
     pub(super) connections: usize,
     /// After SIGTERM: how long to serve on while unready (Kubernetes: 5s).

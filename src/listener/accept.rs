@@ -69,27 +69,18 @@ impl Listener {
 pub async fn accept(
     listener: Listener,
     workers: Vec<Worker>,
+    shares: Shares,
     terms: impl Fn(IpAddr) -> Terms,
     refused: impl Fn(),
 ) -> io::Result<()> {
     let socket = tokio::net::TcpListener::from_std(listener.socket)?;
-    let mut shares = Shares::new();
     loop {
         let accepted = socket.accept().await;
         let accepted = accepted.and_then(|(stream, remote)| Ok((stream.into_std()?, remote)));
         match accepted {
             Ok((stream, remote)) => {
-                let open: usize = workers.iter().map(Worker::open).sum();
                 let terms = terms(remote.ip());
-                let most = terms.connections;
-                let place = if open >= most {
-                    None
-                } else if terms.may_hold_all {
-                    Some(Place::default())
-                } else {
-                    shares.take(remote.ip(), open, most)
-                };
-                let Some(place) = place else {
+                let Some(place) = shares.place(remote.ip(), terms) else {
                     refused();
                     refuse(stream, terms);
                     continue;
@@ -130,7 +121,7 @@ fn bound_unread(_: &TcpStream) -> io::Result<()> {
 }
 
 /// Answers without reading: a few bytes always fit a new socket's buffer.
-fn refuse(mut stream: TcpStream, terms: Terms) {
+pub(super) fn refuse(mut stream: TcpStream, terms: Terms) {
     if terms.over_tls {
         // It would be taken for a broken record, and agreeing on TLS is what there is no room for.
         return;

@@ -68,6 +68,8 @@ pub enum Trouble {
     Flood,
     /// A trusted proxy did not say who is calling.
     ProxyProtocol,
+    /// Whoever is calling by way of a proxy has its share of connections.
+    Overloaded,
     /// The socket failed.
     Io,
 }

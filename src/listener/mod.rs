@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 pub use accept::{Listener, accept};
 pub use connection::Trouble;
+pub use share::Shares;
 pub use tls::{BadTls, Tls};
 pub use worker::{Census, Desk, Worker};
 

@@ -102,6 +102,7 @@ fn caller() -> DuplexStream {
         let desk = Desk {
             service: Arc::new(Bytefuls),
             config: Arc::new(ArcSwap::from_pointee(config())),
+            shares: Shares::default(),
             is_edge: false,
             clock: Arc::new(PausedClock(now())),
             census: Arc::new(Nobody),
