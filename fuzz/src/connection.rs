@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use gatelet::listener::{Arrival, Census, Config, Desk, Exit, Service, Trouble};
+use gatelet::listener::{Arrival, Census, Config, Desk, Exit, Service, Shares, Trouble};
 use gatelet::platform::{Clock, Monotonic, alive};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -207,6 +207,7 @@ fn desk() -> Desk<Notes, Nobody> {
     Desk {
         service: Arc::default(),
         config: Arc::new(ArcSwap::from_pointee(config)),
+        shares: Shares::default(),
         is_edge: false,
         clock: Arc::new(Virtual(Instant::now())),
         census: Arc::new(Nobody),

@@ -22,7 +22,7 @@ use crate::cache::feed::Pulse;
 use crate::config::Config;
 use crate::gateway::Unservable;
 use crate::limits::Callers;
-use crate::listener::{self, Exit, Listener, Stage};
+use crate::listener::{self, Exit, Listener, Shares, Stage, Terms};
 use crate::platform::{Ended, Platform, alive};
 use crate::store::{OpenError, StoreFault};
 use crate::telemetry::access_log::{AccessLog, Writer};
@@ -135,9 +135,11 @@ impl App {
             upstreams: fitted.directories(),
             authenticators: authn.make(&config.authn, &authn.failures(&config.limits)),
         });
+        let shares = Shares::default();
         let blueprint = Blueprint {
             workers: config.workers,
             listen: Arc::clone(&listen),
+            shares: shares.clone(),
             platform: platform.clone(),
             metrics: metrics.clone(),
             callers: Arc::new(Callers::new()),
@@ -151,12 +153,12 @@ impl App {
         drop(blueprint);
 
         let overloaded = metrics.clone();
-        let (bounds, trust) = (Arc::clone(&listen), Arc::clone(&listen));
+        let terms = Arc::clone(&listen);
         let accepting = tokio::spawn(listener::accept(
             proxy,
             crew.workers(),
-            move || bounds.load().connections,
-            move |address| trust.load().trusts(address),
+            shares,
+            move |address| terms.load().terms(address),
             move || {
                 overloaded
                     .worker(NO_WORKER)
@@ -270,8 +272,12 @@ fn observe(
     metrics: &Metrics,
     readiness: &Readiness,
 ) -> JoinHandle<()> {
-    /// More than every scraper and probe of a pod together.
-    const CONNECTIONS: usize = 256;
+    /// More connections than every scraper and probe of a pod together make.
+    const TERMS: Terms = Terms {
+        connections: 256,
+        may_hold_all: true,
+        over_tls: false,
+    };
 
     let (exit, stages) = Exit::new();
     let (alive, _) = alive();
@@ -279,9 +285,11 @@ fn observe(
         metrics: metrics.clone(),
         readiness: readiness.clone(),
     };
+    let shares = Shares::default();
     let (worker, serving) = listener::Worker::new(listener::Desk {
         service: Arc::new(service),
         config: Arc::clone(listen),
+        shares: shares.clone(),
         is_edge: false,
         clock: Arc::clone(&platform.clock),
         census: Arc::new(Connections::telemetry(metrics.clone())),
@@ -289,7 +297,7 @@ fn observe(
         alive,
     });
     tokio::spawn(async move {
-        let accepting = listener::accept(listener, vec![worker], || CONNECTIONS, |_| true, || {});
+        let accepting = listener::accept(listener, vec![worker], shares, |_| TERMS, || {});
         let (accepted, ()) = tokio::join!(accepting, serving);
         if let Err(error) = accepted {
             tracing::error!(%error, "the telemetry listener failed");

@@ -104,6 +104,7 @@ impl Census for Connections {
             Trouble::Tls => ConnectionError::Tls,
             Trouble::Flood => ConnectionError::Flood,
             Trouble::ProxyProtocol => ConnectionError::ProxyProtocol,
+            Trouble::Overloaded => ConnectionError::Overloaded,
             Trouble::Io => ConnectionError::Io,
         };
         self.metrics.worker(self.worker).connection_error(reason);

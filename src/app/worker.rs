@@ -11,7 +11,7 @@ use crate::authn::authenticators::Authenticators;
 use crate::cache::feed::Pulse;
 use crate::gateway::{self, Core, RequestIds, Snapshot, Unservable};
 use crate::limits::Callers;
-use crate::listener::{self, Desk, Stages, Worker};
+use crate::listener::{self, Desk, Shares, Stages, Worker};
 use crate::platform::{Alive, Platform};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -36,6 +36,7 @@ const GLOBAL_QUEUE_INTERVAL: u32 = 122;
 pub(super) struct Blueprint {
     pub(super) workers: usize,
     pub(super) listen: Arc<ArcSwap<listener::Config>>,
+    pub(super) shares: Shares,
     pub(super) platform: Platform,
     pub(super) metrics: Metrics,
     pub(super) callers: Arc<Callers>,
@@ -180,6 +181,7 @@ async fn live(
     let Blueprint {
         workers,
         listen,
+        shares,
         platform,
         callers,
         access_log,
@@ -226,6 +228,7 @@ async fn live(
     let (worker, serving) = Worker::new(Desk {
         service: Arc::new(Guard(Arc::clone(&core))),
         config: listen,
+        shares,
         is_edge: true,
         clock,
         census: Arc::new(Connections::proxy(metrics.clone(), index)),

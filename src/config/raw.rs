@@ -403,14 +403,18 @@ pub(super) struct Limits {
     pub(super) request_body: SizeBound,
     /// The longest a request head may take to arrive.
     pub(super) head_timeout: Period,
-    /// The longest a connection may rest between requests; never inside a stream.
+    /// The longest a connection may rest between requests; never inside a stream. Where an HTTP/2
+    /// caller has no window for the end of an answer, it is waited for as long, and for a minute at
+    /// least, from when it last took some.
     pub(super) idle_timeout: Period,
     /// How old a connection may grow before its caller is asked to make another: `Connection: close`,
     /// or GOAWAY over HTTP/2. A tenth less for some, so that not all come back at once. What runs
     /// goes on, streams and tunnels too.
     pub(super) connection_age: Period,
-    /// The most connections open at once. One client address (an IPv6 client is its /64) may hold four
-    /// times as many as are free, unless it is in `forwarded.trusted_proxies`.
+    /// The most connections open at once; one more is answered 503, or closed without a word where
+    /// there is TLS. One client address (an IPv6 client is its /64) may hold four times as many as are
+    /// free, unless it is in `forwarded.trusted_proxies`; with `listen.proxy_protocol`, the address is
+    /// the one that the proxy says.
     #[schemars(range(min = 1))]
     pub(super) connections: usize,
     /// After SIGTERM: how long to serve on while unready (Kubernetes: 5s).

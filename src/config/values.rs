@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -256,7 +256,8 @@ impl Rate {
     }
 }
 
-/// A range of addresses in CIDR notation; a bare address is a range of one.
+/// A range of addresses in CIDR notation; a bare address is a range of one. One of IPv4-mapped
+/// addresses is the range of the IPv4 addresses they are, as which every address is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Network(pub(super) IpNet);
 
@@ -270,8 +271,19 @@ impl Written for Network {
             Ok(net) => net,
             Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
         };
-        Some(Self(net.trunc()))
+        Some(Self(canonical(net.trunc())))
     }
+}
+
+fn canonical(net: IpNet) -> IpNet {
+    let mapped = match net {
+        IpNet::V6(net) => net.addr().to_ipv4_mapped(),
+        IpNet::V4(_) => None,
+    };
+    let shorter = mapped.zip(net.prefix_len().checked_sub(96));
+    shorter
+        .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
+        .map_or(net, IpNet::V4)
 }
 
 impl fmt::Display for Network {

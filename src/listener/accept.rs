@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::listener::Worker;
 use crate::listener::share::{Place, Shares};
+use crate::listener::{Terms, Worker};
 use crate::platform::spare_congestion_control;
 
 /// How many connections the kernel may hold for us.
 const BACKLOG: i32 = 4096;
 
-/// How long a caller may take nothing of what was sent to it; Linux alone can be told.
-const UNREAD: Duration = Duration::from_secs(60);
+/// How long a caller may take nothing of what was sent to it. Of what it does not acknowledge, Linux
+/// alone can be told.
+pub(super) const UNREAD: Duration = Duration::from_secs(60);
 
 /// How long to wait when the process is out of file descriptors or memory.
 const BREATH: Duration = Duration::from_millis(50);
@@ -62,35 +63,26 @@ impl Listener {
 
 /// Accepts until dropped, each connection going to the worker that has the fewest.
 ///
-/// Past `connections` in all, asked for each, a caller is answered 503 and closed; `refused` is
-/// told. So is a client that has its share of them, unless it is `exempt`.
+/// Past as many as its `terms` say, a caller is answered 503 and closed; `refused` is told. So is a
+/// client that has its share of them.
 /// Cancel safe: dropping it closes the listening socket.
 pub async fn accept(
     listener: Listener,
     workers: Vec<Worker>,
-    connections: impl Fn() -> usize,
-    exempt: impl Fn(IpAddr) -> bool,
+    shares: Shares,
+    terms: impl Fn(IpAddr) -> Terms,
     refused: impl Fn(),
 ) -> io::Result<()> {
     let socket = tokio::net::TcpListener::from_std(listener.socket)?;
-    let mut shares = Shares::new();
     loop {
         let accepted = socket.accept().await;
         let accepted = accepted.and_then(|(stream, remote)| Ok((stream.into_std()?, remote)));
         match accepted {
             Ok((stream, remote)) => {
-                let open: usize = workers.iter().map(Worker::open).sum();
-                let most = connections();
-                let place = if open >= most {
-                    None
-                } else if exempt(remote.ip()) {
-                    Some(Place::default())
-                } else {
-                    shares.take(remote.ip(), open, most)
-                };
-                let Some(place) = place else {
+                let terms = terms(remote.ip());
+                let Some(place) = shares.place(remote.ip(), terms) else {
                     refused();
-                    refuse(stream);
+                    refuse(stream, terms);
                     continue;
                 };
                 if let Some(worker) = workers.iter().min_by_key(|worker| worker.open()) {
@@ -129,7 +121,11 @@ fn bound_unread(_: &TcpStream) -> io::Result<()> {
 }
 
 /// Answers without reading: a few bytes always fit a new socket's buffer.
-fn refuse(mut stream: TcpStream) {
+pub(super) fn refuse(mut stream: TcpStream, terms: Terms) {
+    if terms.over_tls {
+        // It would be taken for a broken record, and agreeing on TLS is what there is no room for.
+        return;
+    }
     if let Err(error) = stream.write_all(TOO_MANY) {
         tracing::debug!(%error, "refusing a connection failed");
     }

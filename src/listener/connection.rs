@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use httpdate::fmt_http_date;
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
+use crate::listener::accept::UNREAD;
 use crate::listener::io::{Activity, Watched};
 use crate::listener::metered::{Heads, Metered};
 use crate::listener::{Limits, Service, Stage, Stages};
@@ -43,6 +44,9 @@ const HTTP1_BUFFER: usize = 64 * 1024;
 /// How often a resting connection is looked at within its idle timeout: so exact is the timeout.
 const LOOKS: u32 = 8;
 
+/// How long a caller over HTTP/2 may take to acknowledge that its resting connection ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A caller slow with its head is told so before the close; nothing else is being written then.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
@@ -64,6 +68,8 @@ pub enum Trouble {
     Flood,
     /// A trusted proxy did not say who is calling.
     ProxyProtocol,
+    /// Whoever is calling by way of a proxy has its share of connections.
+    Overloaded,
     /// The socket failed.
     Io,
 }
@@ -169,7 +175,7 @@ where
 
         return match ended.await {
             Some(Err(_)) if activity.flooded.load(Ordering::Relaxed) => Err(Trouble::Flood),
-            None if deadlines.slow_head => Err(Trouble::HeadTimeout),
+            None if deadlines.is_in_head() => Err(Trouble::HeadTimeout),
             ended => ended.unwrap_or(Ok(())),
         };
     }
@@ -191,7 +197,7 @@ where
     );
     match ended.await {
         Some(ended) => ended,
-        None if deadlines.slow_head => {
+        None if deadlines.is_in_head() => {
             // Later, what arrived may be the rest of a body that was answered early: a second
             // answer to it would be taken for the next one.
             if deadlines.requests == 0
@@ -320,12 +326,14 @@ struct Deadlines {
     idle_timeout: Duration,
     still: Option<Still>,
     requests: u32,
+    taken: u32,
     timer: Pin<Box<Sleep>>,
     /// The timer has this task's waker.
     waits: bool,
     fires: Monotonic,
     is_http2: bool,
-    slow_head: bool,
+    /// It has rested for too long, and its caller is told so.
+    leaving: bool,
     age: Age,
 }
 
@@ -359,11 +367,12 @@ impl Deadlines {
             idle_timeout: limits.idle_timeout,
             still: None,
             requests: 0,
+            taken: 0,
             timer: Box::pin(tokio::time::sleep(look)),
             waits: false,
             fires,
             is_http2: false,
-            slow_head: false,
+            leaving: false,
             age: Age::Settled,
         }
     }
@@ -391,8 +400,17 @@ impl Deadlines {
             let look = Monotonic(now.0 + self.idle_timeout / LOOKS);
             match self.passes(Some(now)) {
                 Some(passes) if passes <= now => {
-                    self.slow_head = self.still.is_some_and(|still| still.in_head);
-                    return Poll::Ready(());
+                    if self.is_in_head() || self.leaving || !self.is_http2 {
+                        return Poll::Ready(());
+                    }
+                    // Its caller may be asking for something just now: told first, it knows whether
+                    // that was heard (RFC 9113 §6.8).
+                    self.leaving = true;
+                    self.age = Age::Reached;
+                    self.still = Some(Still {
+                        in_head: false,
+                        since: Some(now),
+                    });
                 }
                 Some(passes) => self.arm(passes.min(look), now),
                 None => self.arm(look, now),
@@ -416,21 +434,33 @@ impl Deadlines {
             return None;
         }
         let requests = self.activity.requests.load(Ordering::Relaxed);
+        let taken = self.activity.taken.load(Ordering::Relaxed);
+        let as_before = requests == self.requests && (in_head || taken == self.taken);
         let since = match self.still {
-            Some(still) if still.in_head == in_head && requests == self.requests => still.since,
+            Some(still) if still.in_head == in_head && as_before => still.since,
             _ => None,
         };
         // Part of a head arrived: rare, and its deadline is short.
         let begins = || in_head.then(|| self.clock.monotonic());
         let since = since.or(now).or_else(begins);
-        self.requests = requests;
+        (self.requests, self.taken) = (requests, taken);
         self.still = Some(Still { in_head, since });
         let allowed = if in_head {
             self.head_timeout
+        } else if self.leaving {
+            FAREWELL
+        } else if self.activity.unsent.load(Ordering::Relaxed) != 0 {
+            // No rest yet; but a caller that never makes room would keep the connection for ever.
+            self.idle_timeout.max(UNREAD)
         } else {
             self.idle_timeout
         };
         Some(Monotonic(since?.0 + allowed))
+    }
+
+    /// Whether it is the rest of a head that it waits for.
+    fn is_in_head(&self) -> bool {
+        self.still.is_some_and(|still| still.in_head)
     }
 
     fn arm(&mut self, fires: Monotonic, now: Monotonic) {
@@ -478,10 +508,7 @@ impl<V: Service> Caller<V> {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
-        Ok(response.map(|body| Answering {
-            body,
-            _in_flight: in_flight,
-        }))
+        Ok(response.map(|body| Answering { body, in_flight }))
     }
 }
 
@@ -523,18 +550,19 @@ impl Drop for InFlight {
 /// An answer's body, which keeps its request in flight.
 struct Answering<B> {
     body: B,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        polled.map_ok(|frame| frame.map_data(|bytes| Piece::new(bytes, &self.in_flight.0)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -543,6 +571,50 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A piece of an answer's body, known of until all of it was written.
+///
+/// The library takes the last piece before its caller has a window for it, and is done with the body.
+struct Piece {
+    bytes: Bytes,
+    activity: Arc<Activity>,
+}
+
+impl Piece {
+    fn new(bytes: Bytes, activity: &Arc<Activity>) -> Self {
+        activity.unsent.fetch_add(1, Ordering::Relaxed);
+        Self {
+            bytes,
+            activity: Arc::clone(activity),
+        }
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.activity.unsent.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.activity.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.activity.taken.fetch_add(1, Ordering::Relaxed);
+        self.bytes.copy_to_bytes(length)
     }
 }
 

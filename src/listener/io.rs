@@ -20,6 +20,10 @@ pub(super) struct Activity {
     pub(super) arrived: AtomicBool,
     /// Requests that were taken up and not yet answered whole.
     pub(super) in_flight: AtomicU32,
+    /// Pieces of answers that are the library's to write: over HTTP/2, when their caller has room.
+    pub(super) unsent: AtomicU32,
+    /// How often some of such a piece was written.
+    pub(super) taken: AtomicU32,
     /// Requests taken up so far.
     pub(super) requests: AtomicU32,
     /// The caller has yet to take what is being written: no rest, even if all is answered.
@@ -102,7 +106,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS takes in some of an answer before its caller does.
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wrote(&polled);
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -20,8 +20,12 @@ const GOAWAY: [u8; 9] = [0, 0, 13, 7, 0, 0, 0, 0, 0];
 const CALM: [u8; 9] = *b"\0\0\0\x0bflood";
 
 /// What the unfinished heads on all HTTP/2 connections of a worker may come to, in bytes. The library
-/// holds two to three times as much for them; and an honest head arrives whole.
+/// holds two to three times as much for them.
 const UNFINISHED: usize = 16 * 1024 * 1024;
+
+/// Which part of what is free of it one connection may hold: an eighth. However many hold as much as
+/// they may, whoever is new finds room.
+const SHARE: usize = 8;
 
 /// The unfinished heads of a worker's HTTP/2 connections, in bytes.
 #[derive(Clone, Debug, Default)]
@@ -34,21 +38,25 @@ struct Held {
 }
 
 impl Held {
-    /// Holds so much from now on; all that is held by all, where this is more than before.
-    fn hold(&mut self, bytes: usize) -> Option<usize> {
+    /// Holds so much from now on; it is a flood where that is more than before and than a share.
+    fn hold(&mut self, bytes: usize) -> Result<(), Flood> {
         let before = std::mem::replace(&mut self.bytes, bytes);
         let all = &self.heads.0;
         if bytes <= before {
             all.fetch_sub(before - bytes, Ordering::Relaxed);
-            return None;
+            return Ok(());
         }
-        Some(all.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before)
+        let all = all.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before;
+        if bytes > UNFINISHED.saturating_sub(all) / SHARE {
+            return Err(Flood);
+        }
+        Ok(())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.hold(0);
+        let _ = self.hold(0);
     }
 }
 
@@ -86,12 +94,7 @@ impl<S> Metered<S> {
         self.activity
             .in_head
             .store(unfinished.is_some(), Ordering::Relaxed);
-        let unfinished =
-            unfinished.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
-        match self.held.hold(unfinished) {
-            Some(all) if all > UNFINISHED => Err(Flood),
-            _ => Ok(()),
-        }
+        self.held.hold(unfinished.unwrap_or(0) as usize)
     }
 
     fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -162,5 +165,106 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::{Join, Sink, join, sink};
+
+    use super::*;
+    use crate::platform::SystemClock;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const HEADERS: u8 = 1;
+    const CONTINUATION: u8 = 9;
+    const END_HEADERS: u8 = 4;
+
+    type Caller = Metered<Join<io::Cursor<Vec<u8>>, Sink>>;
+
+    /// A frame's first nine bytes, where it announces so many.
+    fn announce(kind: u8, flags: u8, length: u32) -> Vec<u8> {
+        let [_, a, b, c] = length.to_be_bytes();
+        vec![a, b, c, kind, flags, 0, 0, 0, 1]
+    }
+
+    fn frame(kind: u8, flags: u8, length: u32) -> Vec<u8> {
+        let mut bytes = announce(kind, flags, length);
+        bytes.resize(bytes.len() + length as usize, b'x');
+        bytes
+    }
+
+    fn caller(heads: &Heads) -> Caller {
+        let clock = Arc::new(SystemClock::new());
+        let stream = join(io::Cursor::default(), sink());
+        let mut caller = Metered::new(stream, heads.clone(), Arc::default(), clock);
+        assert!(caller.takes(PREFACE));
+        caller
+    }
+
+    impl Caller {
+        /// Whether the connection goes on after these bytes, which it reads at once.
+        fn takes(&mut self, bytes: &[u8]) -> bool {
+            self.stream = join(io::Cursor::new(bytes.to_vec()), sink());
+            let mut room = vec![0; bytes.len()];
+            let mut context = Context::from_waker(Waker::noop());
+            let read = Pin::new(self).poll_read(&mut context, &mut ReadBuf::new(&mut room));
+            matches!(read, Poll::Ready(Ok(())))
+        }
+    }
+
+    /// So many connections that have sent this, one after the other; those alone that go on.
+    fn held(heads: &Heads, number: usize, sent: &[u8]) -> Vec<Caller> {
+        let mut all: Vec<_> = (0..number).map(|_| caller(heads)).collect();
+        all.retain_mut(|caller| caller.takes(sent));
+        all
+    }
+
+    /// Whether a head of this length may come in two pieces, when others have sent what they have.
+    fn comes_in_pieces(heads: &Heads, length: u32) -> bool {
+        let head = frame(HEADERS, END_HEADERS, length);
+        let mut honest = caller(heads);
+        honest.takes(&head[..head.len() - 1]) && honest.takes(&head[head.len() - 1..])
+    }
+
+    #[test]
+    fn heads_that_were_only_announced_end_nobody() {
+        let heads = Heads::default();
+        let others = held(&heads, 10_000, &announce(HEADERS, END_HEADERS, 16_384));
+        assert_eq!(others.len(), 10_000);
+        assert!(comes_in_pieces(&heads, 16_384));
+    }
+
+    #[test]
+    fn whoever_holds_little_is_never_the_one_who_is_ended() {
+        let heads = Heads::default();
+        let large = frame(HEADERS, END_HEADERS, 16_384);
+        let others = held(&heads, 10_000, &large[..large.len() - 1]);
+        let bytes = heads.0.load(Ordering::Relaxed);
+        assert!(bytes <= UNFINISHED, "{bytes}");
+        assert!(others.len() > 1_000, "{}", others.len());
+        assert!(comes_in_pieces(&heads, 14_000), "a little less than theirs");
+        let small = frame(HEADERS, END_HEADERS, 4_096);
+        let more = held(&heads, 10_000, &small[..small.len() - 1]);
+        assert_eq!(more.len(), 10_000);
+        assert!(comes_in_pieces(&heads, 14_000), "they took nothing of it");
+    }
+
+    /// Its fields are unpacked as they come: a byte may be one.
+    #[test]
+    fn a_small_head_that_goes_on_counts_as_a_large_one() {
+        for goes_on in [
+            frame(HEADERS, 0, 600),
+            [frame(HEADERS, 0, 600), announce(CONTINUATION, 4, 16_384)].concat(),
+        ] {
+            let heads = Heads::default();
+            let others = held(&heads, 2_000, &goes_on);
+            assert!((1_000..1_024).contains(&others.len()), "{}", others.len());
+            assert!(comes_in_pieces(&heads, 16_384), "a head that does not");
+            drop(others);
+            assert_eq!(heads.0.load(Ordering::Relaxed), 0);
+        }
     }
 }

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 pub use accept::{Listener, accept};
 pub use connection::Trouble;
+pub use share::Shares;
 pub use tls::{BadTls, Tls};
 pub use worker::{Census, Desk, Worker};
 
@@ -50,7 +51,7 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How old a connection may grow before its caller is asked to make another.
     pub connection_age: Duration,
-    /// The most connections open at once; one more is answered 503 and closed.
+    /// The most connections open at once; one more is answered 503 in the clear, and closed.
     pub connections: usize,
     /// Peers that speak for many: they are believed, and may hold as many connections as there are.
     pub trusted_proxies: Vec<IpNet>,
@@ -70,12 +71,32 @@ impl Config {
         self
     }
 
+    /// What holds for a connection of the client at `address` that comes now.
+    pub fn terms(&self, address: IpAddr) -> Terms {
+        Terms {
+            connections: self.connections,
+            may_hold_all: self.trusts(address),
+            over_tls: self.tls.is_some(),
+        }
+    }
+
     /// Whether the peer at `address` is a proxy that is believed.
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let mut networks = self.trusted_proxies.iter();
         networks.any(|network| network.contains(&address))
     }
+}
+
+/// On which terms a connection comes in, or is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The most connections open at once.
+    pub connections: usize,
+    /// Its client may hold all of them, and not only a share.
+    pub may_hold_all: bool,
+    /// It is encrypted.
+    pub over_tls: bool,
 }
 
 /// The bounds of one connection.
@@ -233,40 +254,4 @@ impl Stages {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_of_one_moment_end_apart_from_each_other() {
-        let config = Config {
-            proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
-            telemetry: SocketAddr::from(([127, 0, 0, 1], 0)),
-            tls: None,
-            proxy_protocol: false,
-            request_head: 32 << 10,
-            head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            connection_age: Duration::from_secs(1_000),
-            connections: 10_000,
-            trusted_proxies: Vec::new(),
-            drain_delay: Duration::ZERO,
-            shutdown_grace: Duration::from_secs(25),
-        };
-        let mut ages: Vec<Duration> = (0..100)
-            .map(|nth| Limits::new(&config, 1, nth).age)
-            .collect();
-        assert_eq!(ages[0], config.connection_age);
-        ages.sort();
-        assert!(ages[0] >= Duration::from_secs(900));
-        for pair in ages.windows(2) {
-            let apart = pair[1].abs_diff(pair[0]);
-            assert!(apart <= Duration::from_secs(3), "{apart:?}");
-            assert!(apart >= Duration::from_millis(300), "{apart:?}");
-        }
-        let streams = |open| Limits::new(&config, open, 0).http2_streams;
-        assert_eq!(
-            [0, 1, 40, 64, 512, 5_000].map(streams),
-            [100, 100, 100, 64, 8, 6]
-        );
-    }
-}
+mod tests;

@@ -10,10 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use crate::listener::accept::refuse;
 use crate::listener::connection::{self, Seat, Speaks, Trouble};
 use crate::listener::metered::Heads;
 use crate::listener::preamble;
-use crate::listener::share::Place;
+use crate::listener::share::{Place, Shares};
 use crate::listener::tls::{self, Tls};
 use crate::listener::{Arrival, Config, Limits, Service, Stage, Stages};
 use crate::platform::{Alive, Clock, Hold};
@@ -43,6 +44,8 @@ pub struct Desk<V, C> {
     pub service: Arc<V>,
     /// What holds for a connection is what holds here when it comes.
     pub config: Arc<ArcSwap<Config>>,
+    /// Who has how many of the listener's connections.
+    pub shares: Shares,
     /// Whether it is where guarded traffic arrives: encrypted, and announced by proxies, as the
     /// configuration says.
     pub is_edge: bool,
@@ -142,19 +145,26 @@ impl<V: Service, C: Census> Desk<V, C> {
         let announced = self.is_edge && config.proxy_protocol && config.trusts(remote.ip());
         let tls = config.tls.clone().filter(|_| self.is_edge);
         let limits = Limits::new(&config, open.0.load(Ordering::Relaxed), nth);
-        let seat = self.seat(limits, heads, open);
+        let mut seat = self.seat(limits, heads, open);
+        let asked = announced.then(|| (Arc::clone(&self.config), self.shares.clone()));
         let serving = async move {
             let mut arrival = Arrival {
                 remote,
                 over_tls: tls.is_some(),
                 certificate: None,
             };
-            if announced {
+            if let Some((config, shares)) = asked {
                 let caller = preamble::caller(&mut stream, remote, &seat.limits, &seat.stages);
                 let Some(caller) = caller.await? else {
                     return Ok(());
                 };
                 arrival.remote = caller;
+                let terms = config.load().terms(caller.ip());
+                let Some(share) = shares.share(caller.ip(), terms) else {
+                    refuse(stream.into_std().map_err(|_| Trouble::Io)?, terms);
+                    return Err(Trouble::Overloaded);
+                };
+                seat.hold = Hold::new((seat.hold, share));
             }
             match tls {
                 None => seat.serve(stream, Speaks::AsItBegins, arrival).await,

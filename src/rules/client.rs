@@ -19,12 +19,7 @@ impl Network {
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self::V6(
-                    u64::from(a) << 48 | u64::from(b) << 32 | u64::from(c) << 16 | u64::from(d),
-                )
-            }
+            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
         }
     }
 }

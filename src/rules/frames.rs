@@ -35,6 +35,14 @@ const LEAST_DATA: u32 = 5;
 /// `WINDOW_UPDATE` and most of a PING.
 const WRITTEN: u32 = 2;
 
+/// How much of an unfinished header block is counted for nothing, as long as it is one frame's: most
+/// heads are no larger, and ten thousand connections may hold so much.
+const SPARED: u32 = 4_096;
+
+/// The least that is counted of a header block that goes on in another frame. It is unpacked frame by
+/// frame, every byte into a field maybe; and nobody goes on before a frame is full (RFC 9113 §4.2).
+const WHOLE_FRAME: u32 = 16_384;
+
 /// The length of an answer to a PING.
 const PONG: u64 = 17;
 
@@ -127,10 +135,20 @@ impl Frames {
         self.last_stream
     }
 
-    /// How long the header block is that has yet to arrive whole, as far as its frames have said.
+    /// What is held of a header block that has yet to arrive whole, in bytes beyond what any
+    /// connection may hold; `None` if there is no such block.
+    ///
+    /// What was announced and has not arrived takes no room.
     pub fn unfinished(&self) -> Option<u32> {
         let is_open = self.goes_on || (self.block > 0 && self.skip > 0);
-        is_open.then_some(self.block)
+        let arrived = self.block.saturating_sub(self.skip);
+        // As long as a payload has yet to pass, `head` is its frame's.
+        let is_unpacked = self.goes_on || self.head[3] == CONTINUATION;
+        is_open.then_some(if is_unpacked {
+            arrived.max(WHOLE_FRAME)
+        } else {
+            arrived.saturating_sub(SPARED)
+        })
     }
 
     /// Takes what arrived, from the connection's preface on. `now` is asked for only when a purse

@@ -3,7 +3,9 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use crate::harness::{Client, Frames, RawAnswer, Upstream, World, request, socket_from};
+use crate::harness::{
+    Client, Frames, RawAnswer, Upstream, World, eventually, request, socket_from,
+};
 
 const ROUTES: &str = r#"
 [[routes]]
@@ -24,7 +26,12 @@ const STRANGER: [u8; 4] = [127, 0, 0, 3];
 const REASON: &str = "gatelet_connection_errors_total";
 
 fn start(upstream: &Upstream) -> World {
-    let world = World::start(upstream, ROUTES);
+    start_within(upstream, "")
+}
+
+/// The same within further limits.
+fn start_within(upstream: &Upstream, limits: &str) -> World {
+    let world = World::start(upstream, &format!("{ROUTES}{limits}"));
     // The section stands at the head of every world's file.
     let file = std::fs::read_to_string(world.config_file()).unwrap();
     world.write(
@@ -184,6 +191,52 @@ fn a_trusted_proxy_must_say_it() {
     assert_eq!(slow.rest(), "");
     world.metric_becomes(REASON, &[("reason", "head_timeout")], 1.0);
     world.metric_becomes(REASON, &[("reason", "proxy_protocol")], refused);
+}
+
+/// Connections behind the proxy that begin so, each with a request, until one is refused.
+fn hoard(world: &World, header: &str) -> Vec<Client> {
+    let mut held = Vec::new();
+    while let Some(client) = served(world, header) {
+        held.push(client);
+        assert!(held.len() < 100);
+    }
+    held
+}
+
+/// A connection behind the proxy that begins so, if it is not refused.
+fn served(world: &World, header: &str) -> Option<Client> {
+    let mut client = Client::connect_from(PROXY, world.proxy());
+    let _ = client.try_send(format!("{header}{}", request("GET", "/", &[])));
+    let answer = client.try_response("GET");
+    answer
+        .is_ok_and(|answer| answer.status == 200)
+        .then_some(client)
+}
+
+#[test]
+fn one_client_behind_a_proxy_leaves_some_to_others() {
+    let upstream = Upstream::echo();
+    let world = start_within(&upstream, "connections = 10\n");
+    let from = |address: &str| format!("PROXY TCP4 {address} 10.0.0.1 4000 80\r\n");
+    let mut greedy = hoard(&world, &from("198.51.100.7"));
+    assert_eq!(greedy.len(), 8, "four fifths");
+    world.metric_becomes(REASON, &[("reason", "overloaded")], 1.0);
+    let newcomer = served(&world, &from("198.51.100.8"));
+    assert!(newcomer.is_some(), "it finds a place");
+    assert!(served(&world, &from("198.51.100.7")).is_none());
+    greedy.truncate(3);
+    eventually("what was given up can be taken again", || {
+        served(&world, &from("198.51.100.7")).is_some()
+    });
+    drop((greedy, newcomer));
+    // A trusted proxy behind this one, and the proxy itself.
+    for header in [&*from("192.0.2.99"), "PROXY UNKNOWN\r\n"] {
+        eventually("all are free again", || {
+            let all = hoard(&world, header);
+            assert!(all.len() <= 10);
+            all.len() == 10
+        });
+    }
 }
 
 #[test]

@@ -257,6 +257,18 @@ fn whether_there_is_tls_stays_until_a_restart() {
     assert_eq!(client.send(get("/guarded")).response().status, 200);
 }
 
+/// Before anything was agreed upon, an answer would be taken for a broken record.
+#[test]
+fn one_connection_too_many_is_closed_without_a_word() {
+    let (_upstream, authority, world) = start(&(TLS.to_owned() + "[limits]\nconnections = 1\n"));
+    let mut client = Client::over_tls(world.proxy(), &TlsCaller::trusting(&authority));
+    assert_eq!(client.send(get("/open")).response().status, 200);
+    assert_eq!(world.connect().rest(), "");
+    let refused = [("reason", "overloaded")];
+    world.metric_becomes("gatelet_connection_errors_total", &refused, 1.0);
+    assert_eq!(client.send(get("/open")).response().status, 200);
+}
+
 #[test]
 fn a_caller_without_tls_or_slow_to_agree_is_cut_off_and_counted() {
     let limits = "[limits]\nhead_timeout = \"300ms\"\n";

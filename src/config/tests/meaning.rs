@@ -189,7 +189,26 @@ fn believing_everyone_is_warned_of() {
         ]
     );
     assert_eq!(of("[\"::/0\"]").len(), 1);
+    assert_eq!(of("[\"::ffff:0.0.0.0/96\"]").len(), 1);
     assert_eq!(of("[\"10.0.0.0/8\", \"::1\"]"), [""; 0]);
+}
+
+/// Addresses are compared in the form that is IPv4, so networks have to be as well.
+#[test]
+fn networks_of_mapped_addresses_are_those_of_the_addresses() {
+    for (networks, inside, outside) in [
+        ("::ffff:10.0.0.0/104", "10.255.0.1", "11.0.0.1"),
+        ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.8"),
+        ("::ffff:0.0.0.0/97", "127.0.0.1", "128.0.0.1"),
+        ("64:ff9b::10.0.0.0/104", "64:ff9b::a00:1", "10.0.0.1"),
+    ] {
+        let toml = format!("[forwarded]\ntrusted_proxies = [\"{networks}\"]");
+        let listen = loaded(&with(&toml)).config.listen;
+        for (address, expected) in [(inside, true), (outside, false)] {
+            let trusts = listen.trusts(address.parse().unwrap());
+            assert_eq!(trusts, expected, "{address} in {networks}");
+        }
+    }
 }
 
 #[test]

@@ -50,14 +50,28 @@ fn a_header_block_is_unfinished_until_its_last_byte() {
         frames.unfinished()
     };
     let whole = headers(1);
-    assert_eq!(see(&whole[..9]), Some(20));
-    assert_eq!(see(&whole[9..28]), Some(20));
+    assert_eq!(see(&whole[..9]), Some(0));
+    assert_eq!(see(&whole[9..28]), Some(0));
     assert_eq!(see(&whole[28..]), None);
+    let large = frame(HEADERS, END_HEADERS, 1, &[0x82; 10_000]);
+    assert_eq!(see(&large[..9]), Some(0), "what is announced is not there");
+    assert_eq!(see(&large[9..9 + 5_000]), Some(5_000 - SPARED));
+    assert_eq!(see(&large[9 + 5_000..9 + 9_999]), Some(9_999 - SPARED));
+    assert_eq!(see(&large[9 + 9_999..]), None);
     assert_eq!(see(&frame(DATA, 0, 1, &[0; 100])[..50]), None);
     assert_eq!(see(&[0; 59]), None);
-    assert_eq!(see(&frame(HEADERS, 0, 3, &[0x82; 30])), Some(30));
-    assert_eq!(see(&frame(CONTINUATION, 0, 3, &[0x82; 5])), Some(35));
-    assert_eq!(see(&frame(CONTINUATION, END_HEADERS, 3, &[])), None);
+    let first = frame(HEADERS, 0, 3, &[0x82; 30]);
+    assert_eq!(see(&first[..9]), Some(WHOLE_FRAME), "it will be unpacked");
+    assert_eq!(see(&first[9..]), Some(WHOLE_FRAME));
+    let second = frame(CONTINUATION, 0, 3, &[0x82; 16_384]);
+    assert_eq!(see(&second), Some(16_414));
+    let last = frame(CONTINUATION, END_HEADERS, 3, &[0; 5]);
+    assert_eq!(see(&last[..1]), Some(16_414));
+    assert_eq!(see(&last[1..9]), Some(16_414));
+    assert_eq!(see(&last[9..12]), Some(16_417));
+    assert_eq!(see(&last[12..]), None);
+    assert_eq!(see(&frame(HEADERS, 0, 5, &[])), Some(WHOLE_FRAME));
+    assert_eq!(see(&frame(CONTINUATION, END_HEADERS, 5, &[])), None);
 }
 
 #[test]

@@ -1,0 +1,292 @@
+//! Connections in the runtime's paused time, which their deadlines go by.
+
+use arc_swap::ArcSwap;
+use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
+use tokio::time::Instant;
+
+use super::*;
+use crate::platform::{Clock, alive};
+use crate::rules::time::Timestamp;
+
+const IDLE: Duration = Duration::from_secs(5);
+const SECOND: Duration = Duration::from_secs(1);
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
+
+struct PausedClock(Instant);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the runtime's time is the tests' own"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Clock for PausedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_seconds(1_800_000_000)
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(now() - self.0)
+    }
+
+    fn timer(&self, now: Monotonic, wait: Duration) -> Instant {
+        self.0 + now.0 + wait
+    }
+}
+
+/// Answers with as many bytes as the path says.
+struct Bytefuls;
+
+impl Service for Bytefuls {
+    type Peer = ();
+    type Body = Full<Bytes>;
+
+    fn peer(&self, _: Arrival) {}
+
+    async fn call(
+        &self,
+        _: &Arc<()>,
+        _: Monotonic,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        let length = request.uri().path()[1..].parse().unwrap();
+        let _ = request.into_body().collect().await;
+        Response::new(Full::from(vec![b'x'; length]))
+    }
+}
+
+struct Nobody;
+
+impl Census for Nobody {
+    type Open = ();
+
+    fn open(&self) {}
+
+    fn trouble(&self, _: Trouble) {}
+}
+
+fn config() -> Config {
+    Config {
+        proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
+        telemetry: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tls: None,
+        proxy_protocol: false,
+        request_head: 32 << 10,
+        head_timeout: Duration::from_secs(10),
+        idle_timeout: IDLE,
+        connection_age: Duration::from_secs(1_000),
+        connections: 10_000,
+        trusted_proxies: Vec::new(),
+        drain_delay: Duration::ZERO,
+        shutdown_grace: Duration::from_secs(25),
+    }
+}
+
+/// The caller's side of a connection; what serves it takes as much in as TLS does before the caller
+/// does.
+fn caller() -> DuplexStream {
+    let (caller, served) = duplex(4_096);
+    let served = BufWriter::with_capacity(64 * 1024, served);
+    tokio::spawn(async move {
+        let (_exit, stages) = Exit::new();
+        let desk = Desk {
+            service: Arc::new(Bytefuls),
+            config: Arc::new(ArcSwap::from_pointee(config())),
+            shares: Shares::default(),
+            is_edge: false,
+            clock: Arc::new(PausedClock(now())),
+            census: Arc::new(Nobody),
+            stages,
+            alive: alive().0,
+        };
+        desk.serve(served, SocketAddr::from(([127, 0, 0, 1], 1)))
+            .await
+    });
+    caller
+}
+
+/// A caller that reads and writes bare HTTP/2 frames.
+struct Frames {
+    stream: DuplexStream,
+    /// It answers a PING.
+    answers: bool,
+}
+
+impl Frames {
+    /// Greets, with a window of 100 bytes for each stream.
+    async fn greet() -> Self {
+        let mut frames = Self {
+            stream: caller(),
+            answers: true,
+        };
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        frames.stream.write_all(preface).await.unwrap();
+        frames.write(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 100]).await;
+        frames
+    }
+
+    async fn write(&mut self, kind: u8, flags: u8, stream: u8, payload: &[u8]) {
+        let length = u8::try_from(payload.len()).unwrap();
+        let mut frame = vec![0, 0, length, kind, flags, 0, 0, 0, stream];
+        frame.extend_from_slice(payload);
+        // Whoever has closed is found out by reading.
+        let _ = self.stream.write_all(&frame).await;
+    }
+
+    /// Asks for so many bytes.
+    async fn ask(&mut self, stream: u8, bytes: u32) {
+        let path = format!("/{bytes}");
+        // Static and literal fields (RFC 7541 §6.1, §6.2.2).
+        let mut block = b"\x82\x86\x01\x08api.test\x04".to_vec();
+        block.push(u8::try_from(path.len()).unwrap());
+        block.extend_from_slice(path.as_bytes());
+        self.write(HEADERS, 5, stream, &block).await;
+    }
+
+    /// The next frame: its kind and payload; `None` at the end.
+    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).await.ok()?;
+        let [a, b, c, kind, flags, ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.stream.read_exact(&mut payload).await.ok()?;
+        if self.answers && kind == PING && flags & ACK == 0 {
+            self.write(PING, ACK, 0, &payload).await;
+        }
+        Some((kind, payload))
+    }
+
+    /// The next frame of this kind.
+    async fn until(&mut self, wanted: u8) -> Option<Vec<u8>> {
+        loop {
+            let (kind, payload) = self.next().await?;
+            if kind == wanted {
+                return Some(payload);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tls_holds_of_an_answer_is_waited_for() {
+    let mut caller = caller();
+    let request = b"GET /60000 HTTP/1.1\r\nhost: api.test\r\n\r\n";
+    caller.write_all(request).await.unwrap();
+    tokio::time::sleep(10 * IDLE).await;
+    let mut answer = Vec::new();
+    let began = now();
+    caller.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() > 60_000, "{}", answer.len());
+    let rested = now() - began;
+    assert!((IDLE..IDLE + SECOND).contains(&rested), "{rested:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_window_yet_is_waited_for() {
+    let mut frames = Frames::greet().await;
+    frames.ask(1, 1_000).await;
+    assert_eq!(frames.until(DATA).await.unwrap().len(), 100);
+    for left in (0..900).step_by(300).rev() {
+        let quiet = tokio::time::timeout(50 * SECOND, frames.until(DATA));
+        assert!(quiet.await.is_err(), "it is open, and nothing comes");
+        frames.write(WINDOW_UPDATE, 0, 1, &[0, 0, 1, 44]).await;
+        assert_eq!(frames.until(DATA).await.unwrap().len(), 300, "{left} left");
+    }
+    let began = now();
+    while frames.next().await.is_some() {}
+    let rested = now() - began;
+    assert!((IDLE..IDLE + SECOND).contains(&rested), "{rested:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_never_opens_is_waited_for_a_minute() {
+    let mut frames = Frames::greet().await;
+    frames.ask(1, 1_000).await;
+    assert!(frames.until(DATA).await.is_some());
+    let began = now();
+    while frames.next().await.is_some() {}
+    let waited = (now() - began).as_secs();
+    assert!((60..63).contains(&waited), "{waited}");
+}
+
+/// Nothing else can arrive within a head, whatever is written meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_gives_a_head_no_time() {
+    let mut frames = Frames::greet().await;
+    let room = [0, 16, 0, 0];
+    frames.write(WINDOW_UPDATE, 0, 0, &room).await;
+    frames.ask(1, 1_000_000).await;
+    frames.write(WINDOW_UPDATE, 0, 1, &room).await;
+    frames.stream.write_all(&[0, 0, 9, HEADERS]).await.unwrap();
+    frames.stream.write_all(&[4, 0, 0, 0, 3]).await.unwrap();
+    let began = now();
+    let mut bytes = [0; 4_096];
+    while frames.stream.read_exact(&mut bytes).await.is_ok() {
+        tokio::time::sleep(SECOND / 5).await;
+    }
+    let stayed = (now() - began).as_secs();
+    assert!((10..13).contains(&stayed), "{stayed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_told_before_its_resting_connection_is_closed() {
+    for answers in [true, false] {
+        let mut frames = Frames::greet().await;
+        frames.answers = answers;
+        let began = now();
+        let goaway = frames.until(GOAWAY).await.unwrap();
+        assert_eq!(goaway[4..8], [0; 4], "no error");
+        let told = now();
+        let rested = told - began;
+        assert!((IDLE..IDLE + SECOND).contains(&rested), "{rested:?}");
+        while frames.next().await.is_some() {}
+        let stayed = now() - told;
+        assert_eq!(stayed < SECOND, answers, "{stayed:?}");
+        assert!(stayed < 2 * SECOND, "{stayed:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_meets_the_farewell_is_answered() {
+    let mut frames = Frames::greet().await;
+    frames.answers = false;
+    assert!(frames.until(GOAWAY).await.is_some());
+    frames.ask(1, 1_000).await;
+    assert!(frames.until(HEADERS).await.is_some());
+    frames.write(WINDOW_UPDATE, 0, 1, &[0, 0, 4, 0]).await;
+    let mut length = 0;
+    while length < 1_000 {
+        length += frames.until(DATA).await.unwrap().len();
+    }
+}
+
+#[test]
+fn connections_of_one_moment_end_apart_from_each_other() {
+    let config = config();
+    let mut ages: Vec<Duration> = (0..100)
+        .map(|nth| Limits::new(&config, 1, nth).age)
+        .collect();
+    assert_eq!(ages[0], config.connection_age);
+    ages.sort();
+    assert!(ages[0] >= Duration::from_secs(900));
+    for pair in ages.windows(2) {
+        let apart = pair[1].abs_diff(pair[0]);
+        assert!(apart <= Duration::from_secs(3), "{apart:?}");
+        assert!(apart >= Duration::from_millis(300), "{apart:?}");
+    }
+    let streams = |open| Limits::new(&config, open, 0).http2_streams;
+    assert_eq!(
+        [0, 1, 40, 64, 512, 5_000].map(streams),
+        [100, 100, 100, 64, 8, 6]
+    );
+}
