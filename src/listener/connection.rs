@@ -151,7 +151,10 @@ where
         let io = TokioIo::new(Metered::new(io, heads, Arc::clone(&activity), clock));
         // Boxed, so that an answer which its caller takes slowly does not keep the room that making
         // it took: 5 KiB a stream.
-        let service = service_fn(move |request| Box::pin(Arc::clone(&caller).call(request)));
+        let service = service_fn(move |request| {
+            let answering = Arc::clone(&caller).call(request);
+            Box::pin(async { answering.await.map(|response| response.map(Tracked)) })
+        });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .auto_date_header(false)
@@ -554,15 +557,14 @@ struct Answering<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
-    type Data = Piece;
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        polled.map_ok(|frame| frame.map_data(|bytes| Piece::new(bytes, &self.in_flight.0)))
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -571,6 +573,30 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// An answer's body over HTTP/2.
+struct Tracked<B>(Answering<B>);
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+    type Data = Piece;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        polled.map_ok(|frame| frame.map_data(|bytes| Piece::new(bytes, &self.0.in_flight.0)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }
 
