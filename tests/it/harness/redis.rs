@@ -260,8 +260,9 @@ impl Server {
         self.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
     }
 
+    /// Whether it has become the master; it closes its connections when it does.
     pub(crate) fn is_master(&self) -> bool {
-        self.ask(&["ROLE"]).contains("master")
+        try_ask(self.address(), &["ROLE"]).is_ok_and(|answer| answer.contains("master"))
     }
 }
 
