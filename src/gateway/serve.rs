@@ -337,12 +337,8 @@ impl<'a> Walk<'a> {
             self.lines,
             is_tunnel,
         )?;
-        let own = snapshot.own.table.find(form.host, form.path)?;
-        // Every reading of the path is an own route's, or none is.
-        let found = match own {
-            Some(_) => None,
-            None => snapshot.table.find(form.host, form.path)?,
-        };
+        let own = &snapshot.own.table;
+        let [own, found] = snapshot.table.find_after(own, form.host, form.path)?;
         let preflight = cors::is_preflight(&parts.method, &parts.headers);
         let bare = match &snapshot.cors {
             Some(cors) if preflight && cors.answers() => {

@@ -359,9 +359,33 @@ impl RouteTable {
     /// route covers the path. An error where another reading of the path chooses other routes
     /// than gatelet's: the upstream would serve what was not asked for here.
     pub fn find(&self, host: &str, raw_path: &str) -> Result<Option<Found<'_>>, BadPath> {
+        self.find_scanned(host, raw_path, path::scan(raw_path.as_bytes())?)
+    }
+
+    /// Finds a path in the table `first`, or else in this one: at most one of the two is found.
+    pub fn find_after<'t>(
+        &'t self,
+        first: &'t Self,
+        host: &str,
+        raw_path: &str,
+    ) -> Result<[Option<Found<'t>>; 2], BadPath> {
+        // Every reading of the path is one of the first's, or none is.
+        let form = path::scan(raw_path.as_bytes())?;
+        match first.find_scanned(host, raw_path, form)? {
+            Some(found) => Ok([Some(found), None]),
+            None => Ok([None, self.find_scanned(host, raw_path, form)?]),
+        }
+    }
+
+    fn find_scanned(
+        &self,
+        host: &str,
+        raw_path: &str,
+        form: Form,
+    ) -> Result<Option<Found<'_>>, BadPath> {
         let raw = raw_path.as_bytes();
         let site = self.site(host);
-        let (choice, encoded_slash) = match path::scan(raw)? {
+        let (choice, encoded_slash) = match form {
             Form::Plain { upper } => (self.choose(site, raw, upper)?, false),
             Form::Strange => (
                 path::agree(raw, |reading| self.choose(site, reading, true))?,

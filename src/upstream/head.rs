@@ -26,6 +26,7 @@ pub enum Outgoing {
 
 impl Head {
     /// Adds a line. How the body is framed is not said here.
+    #[inline]
     pub fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
         match self {
             Self::Http1(head) => head.line(name, value),
