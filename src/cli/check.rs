@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::config::{self, Loaded, Overrides};
+use crate::platform::{Clock, SystemClock};
 
 /// Judges the configuration at `path`; the exit status is 0 where it is valid and 2 where not.
 ///
@@ -15,12 +16,11 @@ pub fn run(
     err: &mut dyn Write,
 ) -> io::Result<u8> {
     match config::load(path, overrides) {
-        Ok(Loaded {
-            config, warnings, ..
-        }) => {
-            for warning in warnings {
+        Ok(loaded) => {
+            for warning in loaded.warnings(SystemClock::new().now()) {
                 writeln!(err, "warning: {warning}")?;
             }
+            let Loaded { config, .. } = loaded;
             writeln!(
                 out,
                 "{}: valid: {}, {}",

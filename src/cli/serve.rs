@@ -30,7 +30,8 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
         Ok(diagnostics) => diagnostics,
         Err(error) => return failed(&error),
     };
-    for warning in &loaded.warnings {
+    let platform = Platform::system();
+    for warning in loaded.warnings(platform.clock.now()) {
         tracing::warn!("{warning}");
     }
     if let Some(limit) = raise_open_files()
@@ -53,8 +54,9 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
     let following = Following {
         path: path.to_owned(),
         overrides,
-        began: loaded.config,
+        platform,
         watch: Some(loaded.watch),
+        began: loaded.config,
         level: diagnostics.level(),
     };
     match runtime.block_on(serve(following)) {
@@ -67,6 +69,7 @@ pub(super) fn run(path: &Path, overrides: Overrides) -> u8 {
 struct Following {
     path: PathBuf,
     overrides: Overrides,
+    platform: Platform,
     /// What the process began with: some of it holds until it ends.
     began: Config,
     /// Absent while a look is under way.
@@ -76,7 +79,7 @@ struct Following {
 
 async fn serve(mut following: Following) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::listen()?;
-    let app = App::start(&following.began, &Platform::system()).await?;
+    let app = App::start(&following.began, &following.platform).await?;
     tracing::info!(listener = "proxy", address = %app.proxy(), "listening");
     tracing::info!(listener = "telemetry", address = %app.telemetry(), "listening");
     tracing::info!("ready");
@@ -139,10 +142,10 @@ impl Following {
                 return;
             }
         };
-        self.watch = Some(loaded.watch);
-        for warning in &loaded.warnings {
+        for warning in loaded.warnings(self.platform.clock.now()) {
             tracing::warn!("{warning}");
         }
+        self.watch = Some(loaded.watch);
         for key in config::fixed_changes(&self.began, &loaded.config) {
             tracing::warn!(key, "was changed; that takes effect with a restart");
         }

@@ -31,10 +31,11 @@ pub use problems::{Place, Problem, Problems};
 pub use reference::reference;
 pub use reload::{Watch, fixed_changes};
 
-use problems::{Findings, Origins};
+use problems::{Dated, Findings, Origins};
 use raw::Raw;
 use schema::schema_of;
 
+use crate::rules::time::Timestamp;
 use crate::{authn, cache, gateway, limits, listener, store, telemetry, upstream};
 
 /// A valid configuration: one part a room.
@@ -80,10 +81,20 @@ const OTHER_FILES: usize = 128;
 pub struct Loaded {
     /// What the rooms are built from.
     pub config: Config,
-    /// What is allowed and most likely not meant.
-    pub warnings: Vec<Problem>,
+    /// What is allowed and most likely not meant, whatever the time is.
+    warnings: Vec<Problem>,
+    certificates: Vec<Dated>,
     /// What it was read from.
     pub watch: Watch,
+}
+
+impl Loaded {
+    /// What is allowed and most likely not meant; a certificate, among others, that is not good `now`.
+    pub fn warnings(&self, now: Timestamp) -> Vec<Problem> {
+        let dated = self.certificates.iter();
+        let outdated = dated.filter_map(|certificate| certificate.warning(now));
+        self.warnings.iter().cloned().chain(outdated).collect()
+    }
 }
 
 /// Reads the configuration at `path` and everything it points to, with `overrides` over it.
@@ -110,11 +121,13 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
     };
 
     let clean = findings.is_clean();
+    let certificates = findings.certificates();
     let (list, warnings) = findings.into_parts();
     match config.filter(|_| clean) {
         Some(config) => Ok(Loaded {
             config,
             warnings,
+            certificates,
             watch,
         }),
         None => Err(Problems { list, watch }),

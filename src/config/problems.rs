@@ -7,6 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::reload::Watch;
+use super::values::Moment;
+use crate::rules::certificate::validity;
+use crate::rules::time::Timestamp;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,12 +143,45 @@ impl Origins {
     }
 }
 
+/// A certificate that was read, and the time in which it is good.
+#[derive(Clone, Debug)]
+pub(super) struct Dated {
+    place: Place,
+    key: String,
+    path: String,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+impl Dated {
+    /// The warning that it is not good `now`.
+    pub(super) fn warning(&self, now: Timestamp) -> Option<Problem> {
+        let Self { path, .. } = self;
+        let message = if now < self.from {
+            let from = Moment(self.from);
+            format!("{path} is not good before {from}, and refused by the other side until then")
+        } else if now > self.until {
+            let until = Moment(self.until);
+            format!("{path} was good until {until}, and is refused by the other side")
+        } else {
+            return None;
+        };
+        Some(Problem {
+            place: self.place.clone(),
+            key: self.key.clone(),
+            message,
+            suggestion: None,
+        })
+    }
+}
+
 /// Collects problems and warnings while a configuration is judged.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     origins: Origins,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    certificates: Vec<Dated>,
     /// Keys that are not also called missing: something was said about them already.
     excused: BTreeSet<String>,
 }
@@ -222,6 +258,19 @@ impl Findings {
         });
     }
 
+    /// Notes when the certificate in DER is good that the file at `path` holds, which `key` names.
+    pub(super) fn dated(&mut self, key: &str, path: &str, der: &[u8]) {
+        if let Some((from, until)) = validity(der) {
+            self.certificates.push(Dated {
+                place: self.origins.place(key),
+                key: key.to_owned(),
+                path: path.to_owned(),
+                from,
+                until,
+            });
+        }
+    }
+
     /// Keeps `key` from being called missing: it was most likely meant by another word.
     pub(super) fn excuse(&mut self, key: String) {
         self.excused.insert(key);
@@ -231,11 +280,17 @@ impl Findings {
     pub(super) fn absorb(&mut self, other: Self) {
         self.problems.extend(other.problems);
         self.warnings.extend(other.warnings);
+        self.certificates.extend(other.certificates);
     }
 
     /// Whether nothing is wrong so far.
     pub(super) fn is_clean(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// The certificates that were read.
+    pub(super) fn certificates(&mut self) -> Vec<Dated> {
+        std::mem::take(&mut self.certificates)
     }
 
     /// The problems and the warnings, each in the order of the file.

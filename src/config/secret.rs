@@ -3,6 +3,7 @@
 //! What they hold is never part of a problem, a log line or a `Debug`.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -43,6 +44,24 @@ pub(super) fn load(
     Some(secret)
 }
 
+/// Reports that the file at `path`, which `key` names, could not be read.
+///
+/// What is no path may be what should stand in the file, and is not repeated.
+pub(super) fn unreadable(key: &str, path: &Path, error: &io::Error, findings: &mut Findings) {
+    let name = path.display().to_string();
+    if name.contains("-----BEGIN") || name.contains('\n') {
+        let message = "this is no path of a file, but maybe what stands in one";
+        let suggestion = "write that to a file, and its path here";
+        return findings.problem_with(key, message, suggestion);
+    }
+    let suggestion = if path.is_relative() {
+        "name a file that this user can read; it is looked for below the working directory"
+    } else {
+        "name a file that this user can read"
+    };
+    findings.problem_with(key, format!("{name} cannot be read: {error}"), suggestion);
+}
+
 /// A newline at its end, which most editors leave, is not part of it.
 pub(super) fn from_file(
     key: &str,
@@ -53,9 +72,7 @@ pub(super) fn from_file(
     let mut secret = match watch.file(path) {
         Ok(secret) => secret,
         Err(error) => {
-            let message = format!("{} cannot be read: {error}", path.display());
-            let suggestion = "name a file that this user can read";
-            findings.problem_with(key, message, suggestion);
+            unreadable(key, path, &error, findings);
             return None;
         }
     };

@@ -1,5 +1,6 @@
 //! The configuration without its commands: files written to a folder of their own, and loaded.
 
+mod certificates;
 mod meaning;
 mod problems;
 mod sources;

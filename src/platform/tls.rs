@@ -20,6 +20,8 @@ pub enum BadIdentity {
     Certificate,
     /// There is no key.
     Key,
+    /// The key is encrypted, and nobody asks for a passphrase here.
+    Encrypted,
     /// The key cannot be used, and this is why.
     UnusableKey(rustls::Error),
     /// The key is another one's than the certificate's.
@@ -31,6 +33,7 @@ impl fmt::Display for BadIdentity {
         match self {
             Self::Certificate => f.write_str("it holds no certificate in PEM, or a broken one"),
             Self::Key => f.write_str("it holds no private key in PEM"),
+            Self::Encrypted => f.write_str("its private key is encrypted"),
             Self::UnusableKey(error) => write!(f, "its key cannot be used: {error}"),
             Self::Mismatch => f.write_str("its key is not the one of the certificate"),
         }
@@ -45,7 +48,16 @@ impl Identity {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
         let chain = chain.ok().filter(|chain| !chain.is_empty());
         let chain = chain.ok_or(BadIdentity::Certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| BadIdentity::Key)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
+            // Of PKCS #8 (RFC 5958 §3), and as OpenSSL wrote it before (RFC 1421 §4.6.1.1).
+            let text = String::from_utf8_lossy(key);
+            let is_encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
+            if is_encrypted.iter().any(|sign| text.contains(sign)) {
+                BadIdentity::Encrypted
+            } else {
+                BadIdentity::Key
+            }
+        })?;
         let provider = aws_lc_rs::default_provider();
         let certified =
             CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
@@ -54,6 +66,11 @@ impl Identity {
                 error => BadIdentity::UnusableKey(error),
             })?;
         Ok(Self(Arc::new(certified)))
+    }
+
+    /// The own certificate, without its chain.
+    pub fn certificate(&self) -> &[u8] {
+        self.0.cert.first().map_or(&[], |certificate| certificate)
     }
 
     /// The same as the TLS library asks for it.
@@ -143,6 +160,11 @@ mod tests {
         for (certificate, key, why) in [
             (&certificate, &other_key, "not the one of the certificate"),
             (&certificate, &certificate, "no private key"),
+            (
+                &certificate,
+                &in_pem("ENCRYPTED PRIVATE KEY", b"!"),
+                "encrypted",
+            ),
             (&key, &key, "no certificate"),
             (&in_pem("CERTIFICATE", b"!"), &key, "a broken one"),
             (&certificate, &in_pem("PRIVATE KEY", b"!"), "cannot be used"),

@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
+
+use super::time::Timestamp;
 
 /// The subject alternative names of a certificate in DER, in their order, with `, ` between them
 /// (RFC 5280 §4.2.1.6); `None` if it has none.
@@ -48,6 +51,17 @@ pub fn names(der: &[u8]) -> Option<String> {
         }
     }
     (!names.is_empty()).then_some(names)
+}
+
+/// From when until when a certificate in DER is good (RFC 5280 §4.1.2.5); `None` if it cannot be read.
+pub fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    let moment = |time: ASN1Time| {
+        // Before 1970 is as good as then.
+        Timestamp::from_seconds(u64::try_from(time.timestamp()).unwrap_or_default())
+    };
+    Some((moment(validity.not_before), moment(validity.not_after)))
 }
 
 /// It begins with a scheme (RFC 3986 §3.1), and is no IPv6 address.
@@ -124,6 +138,18 @@ mod tests {
             names_of(alternatives).unwrap(),
             "spiffe://cluster.local/ns/default/sa/api, client.example.com, ada@example.com, 192.0.2.1, 2001:db8::1"
         );
+    }
+
+    #[test]
+    fn a_certificate_says_when_it_is_good() {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.not_before = rcgen::date_time_ymd(2024, 2, 29);
+        params.not_after = rcgen::date_time_ymd(2026, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let found = validity(params.self_signed(&key).unwrap().der());
+        let [from, until] = [1_709_164_800, 1_767_225_600].map(Timestamp::from_seconds);
+        assert_eq!(found, Some((from, until)));
+        assert_eq!(validity(b"!"), None);
     }
 
     #[test]

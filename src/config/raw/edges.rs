@@ -87,7 +87,8 @@ pub(in crate::config) struct Upstream {
     /// address cannot be reached, up to two others are tried, and all together take at most twice as
     /// long. So may a wait over HTTP/2, because it may be for another request's connect.
     pub(in crate::config) connect_timeout: Period,
-    /// The longest until the response head, once the request was sent.
+    /// The longest until the response head, once the request was sent; and the longest that its body
+    /// may pause until then.
     pub(in crate::config) response_timeout: Period,
     /// How long a pooled connection may rest before it is closed. Keep it below the upstream's own
     /// (Node closes at 5 s).

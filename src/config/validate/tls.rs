@@ -50,7 +50,11 @@ pub(super) fn identity(
     let key = private_key
         .and_then(|path| secret::from_file(private_key_key, Path::new(path), watch, findings));
     match Identity::from_pem(&chain?, &key?) {
-        Ok(identity) => Some(identity),
+        Ok(identity) => {
+            let path = certificate.unwrap_or_default();
+            findings.dated(certificate_key, path, identity.certificate());
+            Some(identity)
+        }
         Err(bad) => {
             let (at, path, suggestion) = match bad {
                 BadIdentity::Certificate => (
@@ -58,10 +62,25 @@ pub(super) fn identity(
                     certificate,
                     "it begins with -----BEGIN CERTIFICATE-----, the own one before its chain",
                 ),
-                BadIdentity::Key | BadIdentity::UnusableKey(_) | BadIdentity::Mismatch => (
+                BadIdentity::Encrypted => (
                     private_key_key,
                     private_key,
-                    "name the file that was made with the certificate",
+                    "decrypt it: openssl pkey -in FILE -out FILE",
+                ),
+                BadIdentity::Key => (
+                    private_key_key,
+                    private_key,
+                    "it begins with -----BEGIN PRIVATE KEY-----; openssl pkey -inform DER makes that of DER",
+                ),
+                BadIdentity::UnusableKey(_) => (
+                    private_key_key,
+                    private_key,
+                    "RSA keys have 2048 bits at least, others are ECDSA on P-256, P-384 or P-521, or Ed25519",
+                ),
+                BadIdentity::Mismatch => (
+                    private_key_key,
+                    private_key,
+                    "name the file that was made with the certificate, which comes before its chain",
                 ),
             };
             let path = path.unwrap_or_default();
@@ -81,7 +100,8 @@ pub(super) fn authorities(
     let text = file(key, Some(path), watch, findings)?;
     let authorities = Authorities::from_pem(&text);
     if authorities.is_none() {
-        findings.problem(key, format!("{path} holds no certificates in PEM"));
+        let message = format!("{path} holds no certificates in PEM, or a broken one");
+        findings.problem_with(key, message, "each begins with -----BEGIN CERTIFICATE-----");
     }
     authorities
 }
@@ -97,8 +117,7 @@ pub(super) fn file(
     match watch.file(Path::new(path)) {
         Ok(text) => Some(text),
         Err(error) => {
-            let message = format!("{path} cannot be read: {error}");
-            findings.problem_with(key, message, "name a file that this user can read");
+            secret::unreadable(key, Path::new(path), &error, findings);
             None
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::problems::{Findings, quoted};
 use super::super::raw::{self, AccessToken, Algorithm, Auth, Raw, RefreshCookie};
 use super::super::reload::Watch;
+use super::super::secret;
 use super::super::warnings;
 use super::routes::{path_key, scope_set};
 use super::{edge, positive};
@@ -195,7 +196,7 @@ pub(super) fn access_token(
                 Ok(key) => keys.push(Arc::new(key)),
                 Err(bad) => findings.problem(KEY, format!("{path}: {bad}")),
             },
-            Err(error) => findings.problem(KEY, format!("{path} cannot be read: {error}")),
+            Err(error) => secret::unreadable(KEY, Path::new(path), &error, findings),
         }
     }
     let issued = issues(raw).then_some(config);

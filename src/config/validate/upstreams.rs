@@ -212,7 +212,17 @@ fn tls(
     watch: &mut Watch,
     findings: &mut Findings,
 ) -> Option<Tls> {
-    if !places.first()?.over_tls {
+    // Where no URL is good, what they say of TLS is judged all the same.
+    let urls = upstream.url.as_ref().map_or(&[][..], Urls::all);
+    let is_https = |url: &String| scheme(url).is_some_and(|one| one.eq_ignore_ascii_case("https"));
+    let over_tls = match places.first() {
+        Some(place) => place.over_tls,
+        None => urls.iter().any(is_https),
+    };
+    if !over_tls {
+        if places.is_empty() {
+            return None;
+        }
         let said = [
             ("ca_file", &upstream.ca_file),
             ("server_name", &upstream.server_name),
