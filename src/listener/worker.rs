@@ -175,6 +175,7 @@ impl<V: Service, C: Census> Desk<V, C> {
         let census = Arc::clone(&self.census);
         tokio::spawn(async move {
             if let Err(trouble) = serving.await {
+                tracing::debug!(peer = %remote, reason = ?trouble, "a connection ended badly");
                 census.trouble(trouble);
             }
         });
