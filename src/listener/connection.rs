@@ -9,9 +9,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderValue, Request, Response, Version, header};
-use http_body::{Body, Frame, SizeHint};
 use httpdate::fmt_http_date;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -22,6 +21,7 @@ use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use crate::listener::accept::UNREAD;
+use crate::listener::answering::{Answering, InFlight, Tracked};
 use crate::listener::io::{Activity, Watched};
 use crate::listener::metered::{Heads, Metered};
 use crate::listener::{Limits, Service, Stage, Stages};
@@ -520,127 +520,6 @@ impl<V: Service> Caller<V> {
     fn date(&self) -> HeaderValue {
         let now = SystemTime::UNIX_EPOCH + self.clock.now().since(Timestamp::EPOCH);
         HeaderValue::try_from(fmt_http_date(now)).unwrap_or_else(|_| HeaderValue::from_static(""))
-    }
-}
-
-/// A request that was taken up and not yet answered whole.
-struct InFlight(Arc<Activity>);
-
-impl InFlight {
-    fn begin(activity: Arc<Activity>) -> Self {
-        activity.arrived.store(false, Ordering::Relaxed);
-        activity.requests.fetch_add(1, Ordering::Relaxed);
-        activity.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(activity)
-    }
-
-    /// The same request, in flight until both have ended.
-    fn again(&self) -> Self {
-        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        // What arrived meanwhile was its body: with it answered, the connection rests. The rest of
-        // a next head, if it began there, counts from its next byte on.
-        self.0.arrived.store(false, Ordering::Relaxed);
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An answer's body, which keeps its request in flight.
-struct Answering<B> {
-    body: B,
-    in_flight: InFlight,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// An answer's body over HTTP/2.
-struct Tracked<B>(Answering<B>);
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
-    type Data = Piece;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
-        let polled = Pin::new(&mut self.0).poll_frame(cx);
-        polled.map_ok(|frame| frame.map_data(|bytes| Piece::new(bytes, &self.0.in_flight.0)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
-
-/// A piece of an answer's body, known of until all of it was written.
-///
-/// The library takes the last piece before its caller has a window for it, and is done with the body.
-struct Piece {
-    bytes: Bytes,
-    activity: Arc<Activity>,
-}
-
-impl Piece {
-    fn new(bytes: Bytes, activity: &Arc<Activity>) -> Self {
-        activity.unsent.fetch_add(1, Ordering::Relaxed);
-        Self {
-            bytes,
-            activity: Arc::clone(activity),
-        }
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        self.activity.unsent.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Buf for Piece {
-    fn remaining(&self) -> usize {
-        self.bytes.remaining()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.bytes.chunk()
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-        self.activity.taken.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
-        self.activity.taken.fetch_add(1, Ordering::Relaxed);
-        self.bytes.copy_to_bytes(length)
     }
 }
 

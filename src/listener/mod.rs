@@ -3,6 +3,7 @@
 //! Generic over the service it is given; knows nothing of routes, credentials or upstreams.
 
 mod accept;
+mod answering;
 mod connection;
 mod io;
 mod metered;

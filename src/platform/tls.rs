@@ -51,8 +51,8 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
             // Of PKCS #8 (RFC 5958 §3), and as OpenSSL wrote it before (RFC 1421 §4.6.1.1).
             let text = String::from_utf8_lossy(key);
-            let is_encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
-            if is_encrypted.iter().any(|sign| text.contains(sign)) {
+            let signs = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
+            if signs.iter().any(|sign| text.contains(sign)) {
                 BadIdentity::Encrypted
             } else {
                 BadIdentity::Key
