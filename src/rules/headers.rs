@@ -77,8 +77,8 @@ const FORBIDDEN_IN_TRAILERS: [&str; 28] = [
     "www-authenticate",
 ];
 
-/// The longest name that is compared under another spelling; a longer one equals no reserved name.
-const LONGEST_COMPARED: usize = 128;
+/// The longest name whose other spelling is written on the stack.
+const LONGEST_ON_STACK: usize = 128;
 
 /// Which names are gatelet's own, for one configuration.
 #[derive(Clone, Debug)]
@@ -155,11 +155,10 @@ impl HeaderRules {
         if plain.iter().all(|byte| normalised_byte(*byte) == *byte) {
             return self.is_dropped_as(plain, plain, scrub);
         }
-        let mut buffer = [0; LONGEST_COMPARED];
+        let mut buffer = [0; LONGEST_ON_STACK];
         match normalise_into(plain, &mut buffer) {
             Some(spelled) => self.is_dropped_as(plain, spelled, scrub),
-            // Longer than any reserved name: only the prefix can match.
-            None => starts_with_normalised(plain, &self.identity_prefix),
+            None => self.is_dropped_as(plain, &normalised(plain), scrub),
         }
     }
 
@@ -384,20 +383,12 @@ fn normalised_byte(byte: u8) -> u8 {
     }
 }
 
-fn normalise_into<'a>(name: &[u8], buffer: &'a mut [u8; LONGEST_COMPARED]) -> Option<&'a [u8]> {
+fn normalise_into<'a>(name: &[u8], buffer: &'a mut [u8; LONGEST_ON_STACK]) -> Option<&'a [u8]> {
     let target = buffer.get_mut(..name.len())?;
     for (to, from) in target.iter_mut().zip(name) {
         *to = normalised_byte(*from);
     }
     Some(target)
-}
-
-fn starts_with_normalised(name: &[u8], prefix: &[u8]) -> bool {
-    name.len() >= prefix.len()
-        && name
-            .iter()
-            .zip(prefix)
-            .all(|(byte, wanted)| normalised_byte(*byte) == *wanted)
 }
 
 #[cfg(test)]

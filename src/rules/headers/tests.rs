@@ -76,6 +76,23 @@ fn reserved_names_fall_in_every_spelling() {
 }
 
 #[test]
+fn a_reserved_beginning_falls_in_every_spelling_however_long_the_name_is() {
+    let long = "a".repeat(LONGEST_ON_STACK);
+    for beginning in ["x_auth_", "x.forwarded.", "x-forwarded-", "x-auth-"] {
+        for trusted_peer in [false, true] {
+            let scrub = Scrub {
+                trusted_peer,
+                ..STRANGER
+            };
+            let name = format!("{beginning}{long}_");
+            assert_eq!(scrubbed(&[(&name, "v")], scrub), [], "{name}");
+        }
+    }
+    let name = format!("x-ordinary-{long}_");
+    assert_eq!(scrubbed(&[(&name, "v")], STRANGER).len(), 1);
+}
+
+#[test]
 fn ordinary_lines_stay_as_they_are() {
     let lines = [
         ("host", "api.example.com"),
