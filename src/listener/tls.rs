@@ -20,6 +20,10 @@ const H2: &[u8] = b"h2";
 /// What HTTP/1.1 is called beside it (RFC 7301 §6).
 const HTTP1: &[u8] = b"http/1.1";
 
+/// How many tickets a caller gets with a connection: as many as OpenSSL gives, and half of the
+/// library's default, each of which costs a sealing and bytes.
+const TICKETS: usize = 2;
+
 /// How a listener speaks TLS.
 ///
 /// Two are equal only where one is a clone of the other.
@@ -62,6 +66,7 @@ impl Tls {
                     .with_no_client_auth()
                     .with_cert_resolver(identity.resolver());
                 config.ticketer = ticketer().map_err(BadTls::Machine)?;
+                config.send_tls13_tickets = TICKETS;
                 config
             }
             Some(authorities) => {

@@ -1,6 +1,8 @@
 """A WebSocket server that remembers who opened what, and how that ended."""
 
+import select
 import socket
+import ssl
 import threading
 
 from websockets.exceptions import ConnectionClosed
@@ -9,6 +11,49 @@ from websockets.sync.server import serve
 from processes import BOUND, eventually
 
 LARGE = 1 << 20
+
+
+class OneAtATime(ssl.SSLSocket):
+    """A socket that one thread may read while another one writes.
+
+    Without it, a session ticket that arrives while the first message is written makes OpenSSL lose the message
+    now and then: nothing else keeps the two threads apart (python/cpython#151508).
+    """
+
+    @property
+    def turn(self):
+        return self.__dict__.setdefault("_turn", threading.RLock())
+
+    def _apart(self, attempt):
+        while True:
+            try:
+                with self.turn:
+                    patience = self.gettimeout()
+                    self.setblocking(False)
+                    try:
+                        return attempt()
+                    finally:
+                        if self.fileno() >= 0:
+                            self.settimeout(patience)
+            except ssl.SSLWantReadError:
+                ready = select.select([self], [], [], patience)
+            except ssl.SSLWantWriteError:
+                ready = select.select([], [self], [], patience)
+            if not any(ready):
+                raise TimeoutError("the other side is silent")
+
+    def settimeout(self, patience):
+        with self.turn:
+            super().settimeout(patience)
+
+    def recv(self, count=1024, flags=0):
+        return self._apart(lambda: super(OneAtATime, self).recv(count, flags))
+
+    def sendall(self, data, flags=0):
+        data = memoryview(data)
+        while data:
+            sent = self._apart(lambda: super(OneAtATime, self).send(data, flags))
+            data = data[sent:]
 
 
 class Sockets:

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, Inv
 from websockets.sync.client import connect
 
 from processes import BOUND, Api, Pieces
-from sockets import LARGE, Sockets
+from sockets import LARGE, OneAtATime, Sockets
 
 # What a revocation or an expiry may take: the promise.
 AT_ONCE = 1.0
@@ -43,6 +43,8 @@ class Wires:
         self.sockets, self.world = sockets, world(upstream, certificate, more)
         self.gatelet, self.url = self.world.gatelet, self.world.url.replace("http", "ws", 1)
         self.context = ssl.create_default_context(cafile=authority.file) if certificate else None
+        if self.context:
+            self.context.sslsocket_class = OneAtATime
 
     def open(self, path="/echo", key=None, **options):
         headers = {"x-api-key": key or self.world.key, **options.pop("headers", {})}
