@@ -130,7 +130,9 @@ impl HeaderRules {
         scrub: Scrub,
     ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
         let mut named = named(headers, lines);
-        named.remove(&header::HOST);
+        if !named.is_empty() {
+            named.remove(&header::HOST);
+        }
         headers.iter().filter(move |(name, _)| {
             **name != header::COOKIE && !self.is_dropped(name, scrub) && !named.contains(*name)
         })
@@ -211,7 +213,7 @@ impl HeaderRules {
             .iter()
             .any(|private| private.as_bytes() == name);
         let value = cookie::value_of(pair);
-        private || value.is_some_and(|value| value.starts_with(b"gr_") && refresh::is_minted(value))
+        private || value.is_some_and(refresh::is_minted)
     }
 
     /// Drops from a request's trailers what must not stand there, and every reserved name.

@@ -8,7 +8,7 @@ mod family;
 mod token;
 
 pub use family::{Family, Grant, Mode, Reason, Revocation, Rotation};
-pub use token::{Garbled, Salt, Token};
+pub use token::{Garbled, Salt, Token, is_minted};
 
 use std::time::Duration;
 
@@ -183,11 +183,6 @@ pub fn note_presented(family: &Family, generation: u64) -> Option<Family> {
 /// The family after its revocation; `None` if it is revoked already.
 pub fn revoke(family: &Family, reason: Reason, now: Timestamp) -> Option<Family> {
     family.revoked.is_none().then(|| ended(family, reason, now))
-}
-
-/// Whether these bytes are a minted refresh token by their shape, whatever they are worth.
-pub fn is_minted(presented: &[u8]) -> bool {
-    Token::parse(presented).is_ok_and(|token| token.family_id().is_some())
 }
 
 /// Whether a token is of the family, current or not: whoever merely names the family's id has none.

@@ -199,11 +199,15 @@ impl Header {
 
 /// The three parts between two dots.
 fn parts(token: &[u8]) -> Option<[&[u8]; 3]> {
-    let mut parts = token.split(|byte| *byte == b'.');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(header), Some(payload), Some(signature), None) => Some([header, payload, signature]),
-        _ => None,
-    }
+    let mut dots = memchr::memchr_iter(b'.', token);
+    let (first, second) = (dots.next()?, dots.next()?);
+    dots.next().is_none().then(|| {
+        [
+            &token[..first],
+            &token[first + 1..second],
+            &token[second + 1..],
+        ]
+    })
 }
 
 fn object(part: &[u8]) -> Result<Object, Malformed> {

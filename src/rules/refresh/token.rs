@@ -40,6 +40,15 @@ pub struct Token {
     minted: bool,
 }
 
+/// Whether these bytes are a minted token by their shape, whatever they are worth.
+pub fn is_minted(presented: &[u8]) -> bool {
+    presented.len() == MINTED
+        && presented
+            .strip_prefix(PREFIX.as_bytes())
+            .is_some_and(|rest| rest.iter().all(u8::is_ascii_alphanumeric))
+        && base62::is_checked(presented)
+}
+
 impl Token {
     /// Takes what was presented as a refresh token.
     ///
@@ -48,11 +57,7 @@ impl Token {
     pub fn parse(presented: &[u8]) -> Result<Self, Garbled> {
         let minted = presented.starts_with(PREFIX.as_bytes());
         let formed = if minted {
-            presented.len() == MINTED
-                && presented[PREFIX.len()..]
-                    .iter()
-                    .all(u8::is_ascii_alphanumeric)
-                && base62::is_checked(presented)
+            is_minted(presented)
         } else {
             FOREIGN.contains(&presented.len()) && presented.iter().all(u8::is_ascii_graphic)
         };
