@@ -291,7 +291,7 @@ impl Store {
     }
 
     /// Lists at most `limit` events behind a place, as soon as there are any, or none after `wait` or
-    /// earlier; without a place, tells where the events end. A failure comes after a pause.
+    /// earlier; without a place, tells at once where the events end. A failure comes after a pause.
     /// Cancel safe.
     ///
     /// Whoever follows a server costs it one question in this time, and from then on everything else
@@ -304,14 +304,17 @@ impl Store {
     ) -> Result<Events, StoreFault> {
         match &self.backend {
             Backend::Embedded(store) => {
-                tokio::time::sleep(PERIOD.min(wait)).await;
-                match place {
-                    Some(place) => self.events_since(place, limit).await,
-                    None => {
-                        self.observed(Operation::Events, READ_DEADLINE, store.end())
-                            .await
-                    }
+                let pause = tokio::time::sleep(PERIOD.min(wait));
+                if let Some(place) = place {
+                    pause.await;
+                    return self.events_since(place, limit).await;
                 }
+                let end = self.observed(Operation::Events, READ_DEADLINE, store.end());
+                let end = end.await;
+                if end.is_err() {
+                    pause.await;
+                }
+                end
             }
             // How long it waited for news says nothing about the server.
             Backend::Redis(store) => {
