@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ahash::RandomState;
-use moka::sync::Cache as Remembered;
-
 use crate::authn::families::{Families, Standing, standing_digest};
 use crate::authn::identity::Identity;
 use crate::authn::jwt::verifying::verify;
 use crate::authn::sessions::SessionsError;
 use crate::authn::signers::{Ring, StoredKeys};
 use crate::cache::freshness::Freshness;
+use crate::cache::tokens::Tokens;
 use crate::cache::verdicts::{Known, LoadFailed, Verdicts};
 use crate::platform::{Monotonic, Platform};
 use crate::rules::api_key::Digest;
@@ -122,7 +120,7 @@ pub struct AccessTokens {
     /// Keys from files; without them those in the store.
     from_files: Option<Arc<Ring>>,
     /// Verified under this configuration: what another one trusted is verified again.
-    verified: Remembered<Digest, Arc<AccessToken>, RandomState>,
+    verified: Tokens<AccessToken>,
 }
 
 /// A token that was just signed.
@@ -136,9 +134,7 @@ pub struct Signed {
 impl AccessTokens {
     /// Tokens as `config` says; `from_files` are the keys that it names.
     pub fn new(config: Config, stored: Arc<Stored>, from_files: Option<Arc<Ring>>) -> Self {
-        let verified = Remembered::builder()
-            .max_capacity(stored.capacity)
-            .build_with_hasher(RandomState::new());
+        let verified = Tokens::new(stored.capacity, |_| 1);
         Self {
             config,
             stored,
@@ -181,7 +177,7 @@ impl AccessTokens {
             return Ok(None);
         };
         let token = Arc::new(AccessToken::new(claims));
-        self.verified.insert(digest, Arc::clone(&token));
+        self.verified.keep(digest, &token);
         Ok(Some(token))
     }
 

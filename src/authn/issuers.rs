@@ -10,11 +10,9 @@ pub use published::{Fetch, Published};
 use std::fmt;
 use std::sync::Arc;
 
-use ahash::RandomState;
-use moka::sync::Cache as Remembered;
-
 use crate::authn::identity::Identity;
 use crate::authn::jwt::verifying::{Fingerprint, KeySet, Unverified, Verified, verify};
+use crate::cache::tokens::Tokens;
 use crate::fetch::Location;
 use crate::platform::Monotonic;
 use crate::rules::api_key::Digest;
@@ -171,7 +169,7 @@ impl Issuer {
 pub struct Issuers {
     issuers: Vec<Arc<Issuer>>,
     /// Verified under this configuration: what another one trusted is verified again.
-    verified: Remembered<Digest, Arc<TrustedToken>, RandomState>,
+    verified: Tokens<TrustedToken>,
 }
 
 impl Issuers {
@@ -194,11 +192,8 @@ impl Issuers {
         });
         Self {
             issuers: issuers.collect(),
-            verified: Remembered::builder()
-                .max_capacity(capacity)
-                // What others put into their tokens may be long.
-                .weigher(|_, token: &Arc<TrustedToken>| 1 + token.length / USUAL)
-                .build_with_hasher(RandomState::new()),
+            // What others put into their tokens may be long.
+            verified: Tokens::new(capacity, |token| 1 + token.length / USUAL),
         }
     }
 
@@ -206,9 +201,7 @@ impl Issuers {
     pub fn none() -> Self {
         Self {
             issuers: Vec::new(),
-            verified: Remembered::builder()
-                .max_capacity(0)
-                .build_with_hasher(RandomState::new()),
+            verified: Tokens::new(0, |_| 1),
         }
     }
 
@@ -257,7 +250,7 @@ impl Issuers {
         let Worth::Good(token) = worth else {
             return Ok(None);
         };
-        self.verified.insert(digest, Arc::clone(&token));
+        self.verified.keep(digest, &token);
         Ok(Some(token))
     }
 

@@ -4,9 +4,14 @@
 //! digest belongs to a shard with a generation; a change raises it, and a load keeps its value
 //! only if the generation is still the one it began with. Storing and raising happen under the
 //! shard's lock, which a hit never takes.
+//!
+//! Each worker has copies of what it found, which are of a generation of their own: it is read before
+//! what is shared, and raised after that was forgotten or loaded anew, so that what is copied late is
+//! not believed, and no copy contradicts what is shared.
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
@@ -14,6 +19,7 @@ use moka::sync::Cache;
 use tokio::sync::watch;
 
 use super::freshness::Freshness;
+use super::near::Near;
 use crate::platform::Monotonic;
 use crate::rules::api_key::Digest;
 
@@ -35,14 +41,21 @@ pub enum Known<V> {
 }
 
 /// Values that a store holds by digest, and digests that it does not hold.
-pub struct Verdicts<V> {
+pub struct Verdicts<V: Send + Sync> {
+    near: Near<V>,
     values: Cache<Digest, Arc<V>, RandomState>,
     /// Kept apart, so that a flood of unknown digests evicts no value.
     nothings: Cache<Digest, (), RandomState>,
-    shards: [Mutex<Shard<V>>; SHARDS],
+    shards: [Shard<V>; SHARDS],
 }
 
 struct Shard<V> {
+    loads: Mutex<Loads<V>>,
+    /// The generation of the workers' copies.
+    copies: AtomicU64,
+}
+
+struct Loads<V> {
     generation: u64,
     flights: HashMap<Digest, watch::Receiver<Landing<V>>, RandomState>,
 }
@@ -54,24 +67,32 @@ impl<V: Send + Sync + 'static> Verdicts<V> {
     /// Remembers at most `capacity` values and as many digests without one.
     pub fn new(capacity: u64) -> Self {
         Self {
+            near: Near::new(capacity),
             values: Cache::builder()
                 .max_capacity(capacity)
                 .build_with_hasher(RandomState::new()),
             nothings: Cache::builder()
                 .max_capacity(capacity)
                 .build_with_hasher(RandomState::new()),
-            shards: std::array::from_fn(|_| {
-                Mutex::new(Shard {
+            shards: std::array::from_fn(|_| Shard {
+                loads: Mutex::new(Loads {
                     generation: 0,
                     flights: HashMap::default(),
-                })
+                }),
+                copies: AtomicU64::new(0),
             }),
         }
     }
 
     /// What is remembered of `digest`.
     pub fn known(&self, digest: &Digest) -> Known<V> {
+        // Whoever sees the one that came with forgetting sees what was forgotten.
+        let generation = self.shard(digest).copies.load(Ordering::Acquire);
+        if let Some(value) = self.near.get(digest, generation) {
+            return Known::Value(value);
+        }
         if let Some(value) = self.values.get(digest) {
+            self.near.put(*digest, generation, &value);
             return Known::Value(value);
         }
         if self.nothings.contains_key(digest) {
@@ -97,7 +118,7 @@ impl<V: Send + Sync + 'static> Verdicts<V> {
 
     /// Whether the store is being asked for `digest`, so that [`Verdicts::load`] would only join.
     pub fn is_asked(&self, digest: &Digest) -> bool {
-        self.shard(digest).flights.contains_key(digest)
+        self.shard(digest).loads().flights.contains_key(digest)
     }
 
     /// Asks the store with `load`, or joins a load of the same digest that is under way.
@@ -128,14 +149,14 @@ impl<V: Send + Sync + 'static> Verdicts<V> {
     where
         F: Future<Output = Result<Option<V>, LoadFailed>> + Send + 'static,
     {
-        let mut shard = self.shard(&digest);
-        if let Some(flight) = shard.flights.get(&digest) {
+        let mut loads = self.shard(&digest).loads();
+        if let Some(flight) = loads.flights.get(&digest) {
             return flight.clone();
         }
         let (sender, receiver) = watch::channel(None);
-        shard.flights.insert(digest, receiver.clone());
-        let generation = shard.generation;
-        drop(shard);
+        loads.flights.insert(digest, receiver.clone());
+        let generation = loads.generation;
+        drop(loads);
         let loading = load();
         let verdicts = Arc::clone(self);
         tokio::spawn(async move {
@@ -154,30 +175,48 @@ impl<V: Send + Sync + 'static> Verdicts<V> {
     /// Forgets what is known of these digests; a load under way keeps nothing.
     pub fn forget(&self, digests: &[Digest]) {
         for digest in digests {
-            let mut shard = self.shard(digest);
-            shard.generation += 1;
-            // Whoever asks from here on starts a load of its own.
-            shard.flights.clear();
+            let shard = self.shard(digest);
+            let mut loads = shard.loads();
+            loads.outdate();
             self.values.invalidate(digest);
             self.nothings.invalidate(digest);
+            shard.outdate_copies();
         }
     }
 
     /// Forgets everything; loads under way keep nothing.
     pub fn forget_all(&self) {
         for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.generation += 1;
-            shard.flights.clear();
+            shard.loads().outdate();
         }
         self.values.invalidate_all();
         self.nothings.invalidate_all();
+        for shard in &self.shards {
+            shard.outdate_copies();
+        }
     }
 
-    fn shard(&self, digest: &Digest) -> MutexGuard<'_, Shard<V>> {
-        self.shards[usize::from(digest.0[0]) % SHARDS]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, digest: &Digest) -> &Shard<V> {
+        &self.shards[usize::from(digest.0[0]) % SHARDS]
+    }
+}
+
+impl<V> Shard<V> {
+    fn loads(&self) -> MutexGuard<'_, Loads<V>> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was copied of the shard until now is believed no more.
+    fn outdate_copies(&self) {
+        self.copies.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl<V> Loads<V> {
+    /// Those under way keep nothing, and whoever asks from here on starts one of its own.
+    fn outdate(&mut self) {
+        self.generation += 1;
+        self.flights.clear();
     }
 }
 
@@ -191,22 +230,25 @@ struct Landed<V: Send + Sync + 'static> {
 impl<V: Send + Sync + 'static> Landed<V> {
     fn keep(&self, result: &Result<Option<Arc<V>>, LoadFailed>) {
         let shard = self.verdicts.shard(&self.digest);
-        if shard.generation != self.generation {
+        let loads = shard.loads();
+        if loads.generation != self.generation {
             return;
         }
         match result {
             Ok(Some(value)) => self.verdicts.values.insert(self.digest, Arc::clone(value)),
             Ok(None) => self.verdicts.nothings.insert(self.digest, ()),
-            Err(LoadFailed) => {}
+            Err(LoadFailed) => return,
         }
+        // Of what was evicted and is loaded anew there may be copies.
+        shard.outdate_copies();
     }
 }
 
 impl<V: Send + Sync + 'static> Drop for Landed<V> {
     fn drop(&mut self) {
-        let mut shard = self.verdicts.shard(&self.digest);
-        if shard.generation == self.generation {
-            shard.flights.remove(&self.digest);
+        let mut loads = self.verdicts.shard(&self.digest).loads();
+        if loads.generation == self.generation {
+            loads.flights.remove(&self.digest);
         }
     }
 }
@@ -278,6 +320,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_loaded_anew_takes_the_place_of_every_copy() {
+        let verdicts = Arc::new(Verdicts::<u32>::new(100));
+        let load = |found: Option<u32>| verdicts.load(digest(1), move || async move { Ok(found) });
+        load(Some(1)).await.unwrap();
+        assert_eq!(value(&verdicts, 1), Some(1), "and it is copied");
+        for found in [Some(2), None] {
+            // As if others had taken its place.
+            verdicts.values.invalidate(&digest(1));
+            load(found).await.unwrap();
+            assert_eq!(value(&verdicts, 1), found);
+        }
+    }
+
+    #[tokio::test]
     async fn a_failed_load_is_not_remembered_and_nothing_is() {
         let verdicts = Arc::new(Verdicts::<u32>::new(100));
         let failed = verdicts.load(digest(1), || async { Err(LoadFailed) }).await;
@@ -331,7 +387,11 @@ mod tests {
                 .unwrap();
             std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    verdicts.forget(&[digest(1)]);
+                    if round % 32 == 0 {
+                        verdicts.forget_all();
+                    } else {
+                        verdicts.forget(&[digest(1)]);
+                    }
                     freshness.hear(now);
                 });
                 loop {

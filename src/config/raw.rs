@@ -377,7 +377,8 @@ pub(super) enum StoreKind {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Cache {
-    /// The most credentials remembered at once. Fixed until restart.
+    /// The most credentials of a kind that are remembered at once. Each worker has copies of up to 8,192
+    /// of them. Fixed until restart.
     #[schemars(range(min = 1))]
     pub(super) capacity: u64,
     /// The longest that a verdict from the store is believed without having heard from the store.
