@@ -59,7 +59,7 @@ pub fn log(data: &[u8]) {
 
 fn written(line: &Line, text: bool) -> String {
     let mut out = Vec::new();
-    line.write(text, &mut out);
+    line.write(text, &mut line::Second::default(), &mut out);
     assert_eq!(out.pop(), Some(b'\n'));
     assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')));
     String::from_utf8(out).unwrap_or_default()

@@ -105,18 +105,40 @@ enum Value<'a> {
     Absent,
     Text(&'a str),
     Number(u64),
-    Time(jiff::Timestamp),
+    Time(Timestamp),
     Address(IpAddr),
     Milliseconds(Duration),
 }
 
+/// The last second that a line was of, written down: most lines are of the same one.
+#[derive(Debug, Default)]
+pub(super) struct Second {
+    since_epoch: u64,
+    /// Such as `2026-01-01T00:00:00`; empty before the first.
+    written: String,
+}
+
+impl Second {
+    fn of(&mut self, time: Timestamp) -> &str {
+        let since_epoch = time.seconds();
+        if self.since_epoch != since_epoch || self.written.is_empty() {
+            self.since_epoch = since_epoch;
+            // Cannot fall back: a timestamp's year is at most 2554, and jiff's calendar ends in 9999.
+            let time = jiff::Timestamp::from_second(since_epoch.cast_signed()).unwrap_or_default();
+            self.written = time.to_string();
+            self.written.truncate(self.written.len() - "Z".len());
+        }
+        &self.written
+    }
+}
+
 impl Line {
     /// Appends the line, as text or as one JSON object.
-    pub(super) fn write(&self, text: bool, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, text: bool, second: &mut Second, out: &mut Vec<u8>) {
         if text {
-            self.write_text(out);
+            self.write_text(second, out);
         } else {
-            self.write_json(out);
+            self.write_json(second, out);
         }
         out.push(b'\n');
     }
@@ -126,9 +148,7 @@ impl Line {
         fn text(value: Option<&str>) -> Value<'_> {
             value.map_or(Value::Absent, Value::Text)
         }
-        // Cannot fall back: a timestamp's year is at most 2554, and jiff's calendar ends in 9999.
-        let time = jiff::Timestamp::from_nanosecond(self.time.nanoseconds().into());
-        put("time", Value::Time(time.unwrap_or_default()));
+        put("time", Value::Time(self.time));
         let request_id = String::from_utf8_lossy(self.request_id.as_bytes());
         put("request_id", Value::Text(&request_id));
         put("client", Value::Address(self.client));
@@ -147,7 +167,7 @@ impl Line {
     }
 
     /// One object; what is absent is null, so that every line has every field.
-    fn write_json(&self, out: &mut Vec<u8>) {
+    fn write_json(&self, second: &mut Second, out: &mut Vec<u8>) {
         let mut separator = b'{';
         self.fields(|name, value| {
             out.push(separator);
@@ -158,9 +178,17 @@ impl Line {
             match value {
                 Value::Absent => out.extend_from_slice(b"null"),
                 Value::Text(text) => push_quoted(text, out),
-                Value::Number(number) => push(format_args!("{number}"), out),
-                Value::Time(time) => push(format_args!("\"{time:.3}\""), out),
-                Value::Address(address) => push(format_args!("\"{address}\""), out),
+                Value::Number(number) => push_number(number, out),
+                Value::Time(time) => {
+                    out.push(b'"');
+                    push_time(time, second, out);
+                    out.push(b'"');
+                }
+                Value::Address(address) => {
+                    out.push(b'"');
+                    push_address(address, out);
+                    out.push(b'"');
+                }
                 Value::Milliseconds(duration) => push_milliseconds(duration, out),
             }
         });
@@ -168,7 +196,7 @@ impl Line {
     }
 
     /// `name=value` pairs; what is absent is `-`, and what could be misread is quoted.
-    fn write_text(&self, out: &mut Vec<u8>) {
+    fn write_text(&self, second: &mut Second, out: &mut Vec<u8>) {
         let mut first = true;
         self.fields(|name, value| {
             if !first {
@@ -181,9 +209,9 @@ impl Line {
                 Value::Absent => out.push(b'-'),
                 Value::Text(text) if is_plain(text) => out.extend_from_slice(text.as_bytes()),
                 Value::Text(text) => push_quoted(text, out),
-                Value::Number(number) => push(format_args!("{number}"), out),
-                Value::Time(time) => push(format_args!("{time:.3}"), out),
-                Value::Address(address) => push(format_args!("{address}"), out),
+                Value::Number(number) => push_number(number, out),
+                Value::Time(time) => push_time(time, second, out),
+                Value::Address(address) => push_address(address, out),
                 Value::Milliseconds(duration) => push_milliseconds(duration, out),
             }
         });
@@ -198,26 +226,65 @@ fn is_plain(text: &str) -> bool {
 
 /// Appends the text as a JSON string in ASCII; all that is not visible ASCII is escaped.
 fn push_quoted(text: &str, out: &mut Vec<u8>) {
+    let as_it_is = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     out.push(b'"');
-    for character in text.chars() {
-        match character {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            ' '..='~' => out.push(character as u8),
-            _ => {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    push(format_args!("\\u{unit:04x}"), out);
-                }
-            }
-        }
+    if text.bytes().all(as_it_is) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        text.chars()
+            .for_each(|character| push_character(character, out));
     }
     out.push(b'"');
 }
 
+fn push_character(character: char, out: &mut Vec<u8>) {
+    match character {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        ' '..='~' => out.push(character as u8),
+        _ => {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                push(format_args!("\\u{unit:04x}"), out);
+            }
+        }
+    }
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends three digits of a number below 1,000.
+fn push_thousandths(number: u64, out: &mut Vec<u8>) {
+    // A digit is below 10.
+    let digit = |place: u64| b'0' + (number / place % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+}
+
+fn push_time(time: Timestamp, second: &mut Second, out: &mut Vec<u8>) {
+    out.extend_from_slice(second.of(time).as_bytes());
+    push_thousandths(time.nanoseconds() / 1_000_000 % 1_000, out);
+    out.push(b'Z');
+}
+
+fn push_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                push_number(octet.into(), out);
+            }
+        }
+        IpAddr::V6(address) => push(format_args!("{address}"), out),
+    }
+}
+
 fn push_milliseconds(duration: Duration, out: &mut Vec<u8>) {
-    let microseconds = duration.as_micros();
-    let (whole, rest) = (microseconds / 1_000, microseconds % 1_000);
-    push(format_args!("{whole}.{rest:03}"), out);
+    let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    push_number(microseconds / 1_000, out);
+    push_thousandths(microseconds % 1_000, out);
 }
 
 fn push(arguments: std::fmt::Arguments<'_>, out: &mut Vec<u8>) {
@@ -257,7 +324,7 @@ mod tests {
 
     fn written(line: &Line, text: bool) -> String {
         let mut out = Vec::new();
-        line.write(text, &mut out);
+        line.write(text, &mut Second::default(), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -345,6 +412,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn times_numbers_and_addresses_are_written_as_ever(
+            times in proptest::collection::vec(0..4_000_000_000_u64, 1..8),
+            from in 0..u64::MAX / 2,
+            number in any::<u64>(),
+            address in any::<IpAddr>(),
+        ) {
+            let mut second = Second::default();
+            for time in times {
+                let (nanoseconds, mut out) = (from + time, Vec::new());
+                push_time(Timestamp::from_nanoseconds(nanoseconds), &mut second, &mut out);
+                let time = jiff::Timestamp::from_nanosecond(nanoseconds.into()).unwrap();
+                prop_assert_eq!(out, format!("{time:.3}").into_bytes());
+            }
+            let mut out = Vec::new();
+            push_milliseconds(Duration::from_micros(number), &mut out);
+            out.push(b' ');
+            push_address(address, &mut out);
+            let expected = format!("{}.{:03} {address}", number / 1_000, number % 1_000);
+            prop_assert_eq!(out, expected.into_bytes());
+        }
+
         #[test]
         fn every_line_is_one_line_of_visible_ascii(
             subject in any::<String>(),

@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use line::{Line, LoggedPath};
 
+use line::Second;
+
 use super::metrics::Metrics;
 
 /// The most lines that wait to be written.
@@ -53,6 +55,7 @@ impl AccessLog {
             queue,
             stopped,
             text,
+            second: Second::default(),
             writer,
             metrics: metrics.clone(),
         };
@@ -97,6 +100,7 @@ struct Task<W> {
     queue: mpsc::Receiver<Line>,
     stopped: oneshot::Receiver<()>,
     text: bool,
+    second: Second,
     writer: W,
     metrics: Metrics,
 }
@@ -137,7 +141,7 @@ impl<W: Write> Task<W> {
         out.shrink_to(KEPT);
         let lines = batch.len();
         for line in batch.drain(..) {
-            line.write(self.text, out);
+            line.write(self.text, &mut self.second, out);
         }
         // Whoever reads the log may have gone; requests do not end for that.
         let written = self
