@@ -15,9 +15,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gatelet::listener::{Arrival, Census, Config, Desk, Exit, Service, Shares, Trouble};
 use gatelet::platform::{Clock, Monotonic, alive};
+use gatelet::wire::incoming::Incoming;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -91,12 +91,14 @@ pub fn http2(data: &[u8]) {
 }
 
 /// The answers before the one that refuses what comes next.
+///
+/// Nobody is told to go on who has done so already (RFC 9110 §10.1.1), which depends on how it arrives.
 fn accepted(answers: &[u8]) -> String {
     let refusal = |window: &[u8]| window.starts_with(b"HTTP/1.") && window.ends_with(b" 4");
     let end = answers.windows(10).position(refusal);
-    answers[..end.unwrap_or(answers.len())]
-        .escape_ascii()
-        .to_string()
+    let accepted = answers[..end.unwrap_or(answers.len())].escape_ascii();
+    let go_on = b"HTTP/1.1 100 Continue\r\n\r\n".escape_ascii();
+    accepted.to_string().replace(&go_on.to_string(), "")
 }
 
 fn sorted(mut seen: Vec<String>) -> Vec<String> {

@@ -6,8 +6,8 @@
 //! Some modules are taken over from gatelet's own sources, where they are private to a room or to
 //! its tests: they are the same text, and nothing is made public for the sake of fuzzing.
 
-// The name under which the modules that are taken over know them.
-use gatelet::rules;
+// The names under which the modules that are taken over know them.
+use gatelet::{rules, wire};
 
 mod certificates;
 mod configuration;

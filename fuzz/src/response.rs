@@ -5,8 +5,9 @@
 mod response;
 
 use bytes::Bytes;
+use gatelet::wire::framing::{Framing, Piece};
 use http::header::HeaderMap;
-use response::{Broken, Framing, Head, Piece, parse};
+use response::{Broken, Head, parse};
 
 /// The first byte says whether a HEAD is answered; the rest is what the upstream writes.
 ///

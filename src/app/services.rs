@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::gateway::{AnswerBody, Core, Peer};
 use crate::listener::{Arrival, Census, Service, Trouble};
@@ -15,6 +14,7 @@ use crate::telemetry::metrics::{
     ConnectionError, Listener, Metrics, NO_WORKER, OpenConnection, StoreOperation,
 };
 use crate::telemetry::probes::{self, Readiness};
+use crate::wire::incoming::Incoming;
 
 /// Guarded traffic.
 pub(super) struct Guard(pub(super) Arc<Core>);

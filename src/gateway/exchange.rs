@@ -10,10 +10,11 @@ use crate::platform::Monotonic;
 use crate::rules::decision::Refusal;
 use crate::rules::forwarded::Caller;
 use crate::telemetry::access_log::{Line, LoggedPath};
-use crate::telemetry::metrics::{Outcome, RouteSeries, RouteShard, StatusClass, UNMATCHED};
+use crate::telemetry::metrics::{Outcome, RouteShard, StatusClass, UNMATCHED};
 use crate::upstream::body::{CutShort, Ending, Meter};
 
 use super::Core;
+use super::snapshot::Series;
 
 /// The status that is counted and logged when the caller went away before its answer was whole.
 const CALLER_WENT_AWAY: u16 = 499;
@@ -24,7 +25,7 @@ const CALLER_WENT_AWAY: u16 = 499;
 pub(super) struct Exchange {
     core: Arc<Core>,
     /// Of the route that the request matched.
-    series: Option<Arc<RouteSeries>>,
+    series: Option<Arc<Series>>,
     route: Option<Arc<str>>,
     request_id: HeaderValue,
     caller: Caller,
@@ -83,7 +84,7 @@ impl Exchange {
     }
 
     /// The request matched a route.
-    pub(super) fn matched(&mut self, name: &Arc<str>, series: &Arc<RouteSeries>) {
+    pub(super) fn matched(&mut self, name: &Arc<str>, series: &Arc<Series>) {
         self.series = Some(Arc::clone(series));
         if self.path.is_some() {
             self.route = Some(Arc::clone(name));

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use crate::rules::decision::{Refusal, Reject};
 use crate::rules::route::Found;
 use crate::telemetry::metrics::Outcome;
 use crate::tokens::{self, Call, OwnRoute};
 use crate::upstream::body::Meter;
+use crate::wire::incoming::Incoming;
 
 use super::admission::Needs;
 use super::peer;

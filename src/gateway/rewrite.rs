@@ -40,8 +40,13 @@ impl Rewrite<'_> {
             None => &parts.method,
         };
         // The target that an origin server expects (RFC 9112 §3.2.1).
-        let root = PathAndQuery::from_static("/");
-        let target = parts.uri.path_and_query().unwrap_or(&root);
+        let root;
+        let target = if let Some(target) = parts.uri.path_and_query() {
+            target
+        } else {
+            root = PathAndQuery::from_static("/");
+            &root
+        };
         let mut head = self.route.pool.config().head(method, target);
         let told = self.pass(&mut head, &parts.headers, entrant);
         if self.lines.has(Line::Cookie) && !self.bare {

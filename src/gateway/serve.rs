@@ -9,8 +9,6 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
 };
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::answer;
 use crate::authn::proven::Proven;
@@ -31,6 +29,8 @@ use crate::upstream::body::{CutShort, Ending, Inbound, Outbound, Ungathered};
 use crate::upstream::forward::{Failure, forward};
 use crate::upstream::head::Head;
 use crate::upstream::tunnel::{self, Upgrade};
+use crate::wire::incoming::Incoming;
+use crate::wire::upgraded::CallersEnd;
 
 use super::admission::{Entrant, Gate, Needs};
 use super::body::AnswerBody;
@@ -203,7 +203,7 @@ impl<'a> Walk<'a> {
         };
         let route = destination.route;
         let limit = route.config.request_body;
-        let callers_end = parts.extensions.remove::<OnUpgrade>();
+        let callers_end = CallersEnd::take(&mut parts.extensions);
         let hold = parts.extensions.remove::<Hold>();
         let body = match self.upgrade {
             // What follows the head is the tunnel's.
@@ -293,7 +293,7 @@ impl<'a> Walk<'a> {
     fn upgraded(
         &self,
         response: Response<Inbound>,
-        callers_end: Option<OnUpgrade>,
+        callers_end: Option<CallersEnd>,
         hold: Option<Hold>,
         accept: Option<HeaderValue>,
         route: &Route,

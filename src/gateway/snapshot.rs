@@ -10,7 +10,7 @@ use crate::answer::Realm;
 use crate::authn::authenticators::Authenticators;
 use crate::rules::headers::HeaderRules;
 use crate::rules::route::{RouteTable, Tie};
-use crate::telemetry::metrics::{Metrics, OWN_ROUTES, RouteSeries, UpstreamSeries};
+use crate::telemetry::metrics::{Metrics, OWN_ROUTES, RouteSeries, RouteShard, UpstreamSeries};
 use crate::tokens::Tokens;
 use crate::upstream::Pool;
 
@@ -37,14 +37,24 @@ pub(super) struct Own {
     pub(super) table: RouteTable,
     pub(super) tokens: Tokens,
     pub(super) name: Arc<str>,
-    pub(super) series: Arc<RouteSeries>,
+    pub(super) series: Arc<Series>,
+}
+
+/// A route's series, which all workers have, as one worker holds it: its requests are counted as users
+/// of this, where no other worker counts.
+pub(super) struct Series(Arc<RouteSeries>);
+
+impl Series {
+    pub(super) fn shard(&self, worker: usize) -> &RouteShard {
+        self.0.shard(worker)
+    }
 }
 
 /// A route with what it needs at hand.
 pub(super) struct Route {
     pub(super) config: RouteConfig,
     pub(super) name: Arc<str>,
-    pub(super) series: Arc<RouteSeries>,
+    pub(super) series: Arc<Series>,
     pub(super) pool: Pool,
     pub(super) upstream: Arc<UpstreamSeries>,
     pub(super) response_timeout: Duration,
@@ -118,7 +128,7 @@ impl Snapshot {
             Ok(Route {
                 config: route.clone(),
                 name: Arc::from(&*route.name),
-                series: metrics.route(&route.name),
+                series: Arc::new(Series(metrics.route(&route.name))),
                 upstream: metrics.upstream(&pool.config().name),
                 response_timeout: route
                     .response_timeout
@@ -143,7 +153,7 @@ impl Snapshot {
                 table: own,
                 tokens: Tokens::new(config.tokens.clone(), Arc::clone(authenticators)),
                 name: Arc::from(OWN_ROUTES),
-                series: metrics.route(OWN_ROUTES),
+                series: Arc::new(Series(metrics.route(OWN_ROUTES))),
             },
             authenticators: Arc::clone(authenticators),
         })

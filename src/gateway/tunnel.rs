@@ -6,18 +6,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
 
 use crate::platform::Hold;
 use crate::upstream::body::Ending;
 use crate::upstream::tunnel::{self, Upgrade, UpstreamEnd};
+use crate::wire::upgraded::CallersEnd;
 
 use super::serve::Walk;
 
 /// What a tunnel is made of.
 pub(super) struct Tunnel {
     pub(super) upgrade: Upgrade,
-    pub(super) callers_end: OnUpgrade,
+    pub(super) callers_end: CallersEnd,
     pub(super) upstreams_end: UpstreamEnd,
     /// The caller's connection, for the count and the drain.
     pub(super) hold: Option<Hold>,

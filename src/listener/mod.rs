@@ -3,10 +3,9 @@
 //! Generic over the service it is given; knows nothing of routes, credentials or upstreams.
 
 mod accept;
-mod answering;
 mod connection;
-mod io;
-mod metered;
+mod http1;
+mod http2;
 mod preamble;
 mod share;
 mod tls;
@@ -21,7 +20,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
@@ -32,6 +30,7 @@ pub use tls::{BadTls, Tls};
 pub use worker::{Census, Desk, Worker};
 
 use crate::platform::Monotonic;
+use crate::wire::incoming::Incoming;
 
 /// How the proxy listener treats its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Connections in the runtime's paused time, which their deadlines go by.
 
+mod spreading;
+
 use arc_swap::ArcSwap;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
@@ -92,6 +94,19 @@ fn config() -> Config {
     }
 }
 
+fn desk(stages: Stages) -> Desk<Bytefuls, Nobody> {
+    Desk {
+        service: Arc::new(Bytefuls),
+        config: Arc::new(ArcSwap::from_pointee(config())),
+        shares: Shares::default(),
+        is_edge: false,
+        clock: Arc::new(PausedClock(now())),
+        census: Arc::new(Nobody),
+        stages,
+        alive: alive().0,
+    }
+}
+
 /// The caller's side of a connection; what serves it takes as much in as TLS does before the caller
 /// does.
 fn caller() -> DuplexStream {
@@ -99,17 +114,8 @@ fn caller() -> DuplexStream {
     let served = BufWriter::with_capacity(64 * 1024, served);
     tokio::spawn(async move {
         let (_exit, stages) = Exit::new();
-        let desk = Desk {
-            service: Arc::new(Bytefuls),
-            config: Arc::new(ArcSwap::from_pointee(config())),
-            shares: Shares::default(),
-            is_edge: false,
-            clock: Arc::new(PausedClock(now())),
-            census: Arc::new(Nobody),
-            stages,
-            alive: alive().0,
-        };
-        desk.serve(served, SocketAddr::from(([127, 0, 0, 1], 1)))
+        desk(stages)
+            .serve(served, SocketAddr::from(([127, 0, 0, 1], 1)))
             .await
     });
     caller
@@ -191,6 +197,100 @@ async fn what_tls_holds_of_an_answer_is_waited_for() {
     assert!((IDLE..IDLE + SECOND).contains(&rested), "{rested:?}");
 }
 
+/// What comes back until the connection ends.
+async fn answers(mut caller: DuplexStream) -> String {
+    let mut answers = Vec::new();
+    caller.read_to_end(&mut answers).await.unwrap();
+    String::from_utf8(answers).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_come_at_once_are_answered_in_turn() {
+    let mut caller = caller();
+    let ask = |length| format!("PUT /{length} HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\nabc");
+    let last = "GET /3 HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\nGET /4 HTTP/1.1\r\n\r\n";
+    let sent = ask(1) + &ask(2) + last;
+    caller.write_all(sent.as_bytes()).await.unwrap();
+    let answers = answers(caller).await;
+    let bodies: Vec<_> = answers
+        .split("HTTP/1.1 200 OK\r\n")
+        .map(|answer| answer.split("\r\n\r\n").nth(1))
+        .collect();
+    assert_eq!(bodies, [None, Some("x"), Some("xx"), Some("xxx")]);
+    assert_eq!(answers.matches("connection: close").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_may_come_in_pieces_and_has_to_come_in_time() {
+    let mut caller = caller();
+    let head = b"GET /1 HTTP/1.1\r\nhost: h\r\n\r\n";
+    for byte in head {
+        caller.write_all(&[*byte]).await.unwrap();
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    caller.write_all(&head[..20]).await.unwrap();
+    let began = now();
+    let answers = answers(caller).await;
+    let waited = (now() - began).as_secs();
+    assert!((10..12).contains(&waited), "{waited}");
+    assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(
+        answers.matches("HTTP/1.1 408 Request Timeout\r\n").count(),
+        1
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_request_is_told_so_at_once() {
+    let many = format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(101));
+    let large = format!("GET / HTTP/1.1\r\na: {}", "b".repeat(40 << 10));
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(66_000));
+    for (sent, status, code) in [
+        ("\x16\x03\x01\x02", 400, "request_malformed"),
+        ("GET /\r\n\r\n", 400, "request_malformed"),
+        (
+            "PUT / HTTP/1.1\r\ncontent-length: x\r\n\r\n",
+            400,
+            "request_malformed",
+        ),
+        (&many, 431, "head_too_large"),
+        (&large, 431, "head_too_large"),
+        (&long, 431, "head_too_large"),
+    ] {
+        let mut caller = caller();
+        let began = now();
+        // What is too large may be refused before all of it is sent.
+        let _ = caller.write_all(sent.as_bytes()).await;
+        let answers = answers(caller).await;
+        assert!(
+            answers.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answers}"
+        );
+        let (head, body) = answers.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.ends_with(&format!("content-length: {}", body.len())),
+            "{head}"
+        );
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["code"], code);
+        assert_eq!(problem["status"], status);
+        assert!(now() - began < 2 * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_waits_to_be_told_to_go_on_is_told() {
+    let mut caller = caller();
+    let head = b"PUT /1 HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n";
+    caller.write_all(head).await.unwrap();
+    let mut told = [0; 25];
+    caller.read_exact(&mut told).await.unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    caller.write_all(b"abc").await.unwrap();
+    let answer = answers(caller).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_has_no_window_yet_is_waited_for() {
     let mut frames = Frames::greet().await;
@@ -268,6 +368,18 @@ async fn a_request_that_meets_the_farewell_is_answered() {
     while length < 1_000 {
         length += frames.until(DATA).await.unwrap().len();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_after_the_farewell_waits_for_its_window_as_any_other() {
+    let mut frames = Frames::greet().await;
+    assert!(frames.until(GOAWAY).await.is_some());
+    frames.ask(1, 1_000).await;
+    assert_eq!(frames.until(DATA).await.unwrap().len(), 100);
+    let began = now();
+    while frames.next().await.is_some() {}
+    let waited = (now() - began).as_secs();
+    assert!((60..63).contains(&waited), "{waited}");
 }
 
 #[test]

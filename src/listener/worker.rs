@@ -9,10 +9,11 @@ use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::server::TlsStream;
 
 use crate::listener::accept::refuse;
 use crate::listener::connection::{self, Seat, Speaks, Trouble};
-use crate::listener::metered::Heads;
+use crate::listener::http2::Heads;
 use crate::listener::preamble;
 use crate::listener::share::{Place, Shares};
 use crate::listener::tls::{self, Tls};
@@ -168,8 +169,20 @@ impl<V: Service, C: Census> Desk<V, C> {
             }
             match tls {
                 None => seat.serve(stream, Speaks::AsItBegins, arrival).await,
-                // Large, and over with the handshake but for its end.
-                Some(tls) => Box::pin(seat.agree(stream, tls, arrival)).await,
+                Some(tls) => {
+                    // Large, and over with the handshake.
+                    let Some(stream) = Box::pin(seat.agree(stream, tls)).await? else {
+                        return Ok(());
+                    };
+                    let (_, session) = stream.get_ref();
+                    let speaks = if tls::speaks_http2(session) {
+                        Speaks::Http2
+                    } else {
+                        Speaks::Http1
+                    };
+                    arrival.certificate = tls::names(session);
+                    seat.serve(stream, speaks, arrival).await
+                }
             }
         };
         let census = Arc::clone(&self.census);
@@ -191,33 +204,29 @@ impl<V: Service> Seat<V> {
         connection::serve(stream, speaks, peer, self).await
     }
 
-    /// Agrees upon TLS first, for which a caller has as long as for a head.
-    async fn agree(self, stream: TcpStream, tls: Tls, mut arrival: Arrival) -> Result<(), Trouble> {
+    /// Agrees upon TLS, for which a caller has as long as for a head; `None` where there is nobody to
+    /// serve then.
+    async fn agree(&self, stream: TcpStream, tls: Tls) -> Result<Option<Agreed>, Trouble> {
         let agreeing = tokio::time::timeout(self.limits.head_timeout, tls.accept(stream));
         let agreed = tokio::select! {
             agreed = agreeing => agreed,
-            () = self.stages.reach(Stage::Closing) => return Ok(()),
+            () = self.stages.reach(Stage::Closing) => return Ok(None),
         };
-        let stream = match agreed {
-            Ok(Ok(stream)) => stream,
+        match agreed {
+            Ok(Ok(stream)) => Ok(Some(Box::new(stream))),
             // Whoever looks whether the port is open leaves without a word.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Ok(Err(error)) => {
-                tracing::debug!(%error, caller = %arrival.remote, "TLS was not agreed upon");
-                return Err(Trouble::Tls);
+                tracing::debug!(%error, "TLS was not agreed upon");
+                Err(Trouble::Tls)
             }
-            Err(_) => return Err(Trouble::Tls),
-        };
-        let (_, session) = stream.get_ref();
-        let speaks = if tls::speaks_http2(session) {
-            Speaks::Http2
-        } else {
-            Speaks::Http1
-        };
-        arrival.certificate = tls::names(session);
-        self.serve(stream, speaks, arrival).await
+            Err(_) => Err(Trouble::Tls),
+        }
     }
 }
+
+/// An encrypted connection. Boxed, because a connection's future has room for each of the hands that it goes through.
+type Agreed = Box<TlsStream<TcpStream>>;
 
 /// One of a worker's connections, from the hand-over on.
 struct Open(

@@ -76,8 +76,8 @@ pub enum Failure {
     Connect,
     /// The connection broke before an answer.
     Broken,
-    /// The answer did not begin in time.
-    Late,
+    /// The answer to what was asked then did not begin in time.
+    Late(Duration),
 }
 
 /// What requests and trials have shown of one address.
@@ -137,7 +137,8 @@ impl Health {
     /// new.
     pub fn failed(&mut self, failure: Failure, now: Duration, jitter: u8) -> Option<Duration> {
         match (self.state, failure) {
-            (State::Ejected(_) | State::OnTrial, _) | (State::InService, Failure::Late) => None,
+            (State::Ejected(_) | State::OnTrial, _) | (State::InService, Failure::Late(_)) => None,
+            (State::OnProbation, Failure::Late(asked)) if asked < self.returned => None,
             (State::InService, Failure::Broken) => {
                 self.breaks = self.breaks.saturating_add(1);
                 (self.breaks >= BREAKS).then(|| self.eject(now, jitter))

@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::platform::Monotonic;
@@ -22,8 +21,10 @@ use crate::rules::headers::{self, HeaderRules};
 use crate::upstream::connection::Answer;
 use crate::upstream::http2;
 use crate::upstream::pool::Lease;
-use crate::upstream::response::{Broken, Framing, Piece};
+use crate::upstream::response::Broken;
 use crate::upstream::tunnel::UpstreamEnd;
+use crate::wire::framing::{Framing, Piece};
+use crate::wire::incoming::{self, Incoming};
 
 /// How much of an answer's body is read at once, at first.
 const STEP: usize = 8 * 1024;
@@ -112,11 +113,13 @@ impl Meter {
 #[derive(Debug)]
 pub enum Cut {
     /// The caller went away or broke the framing.
-    Downstream(hyper::Error),
+    Downstream(incoming::Broken),
     /// It is larger than the route allows.
     TooLarge,
     /// The caller's credential expired or was revoked.
     Ended,
+    /// The answer was given up: its caller took nothing of it.
+    Unwanted,
 }
 
 impl fmt::Display for Cut {
@@ -125,6 +128,7 @@ impl fmt::Display for Cut {
             Self::Downstream(_) => "the caller's body broke off",
             Self::TooLarge => "the body is larger than the route allows",
             Self::Ended => "the caller's credential ended",
+            Self::Unwanted => "the answer was given up",
         })
     }
 }
@@ -133,7 +137,7 @@ impl std::error::Error for Cut {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Downstream(error) => Some(error),
-            Self::TooLarge | Self::Ended => None,
+            Self::TooLarge | Self::Ended | Self::Unwanted => None,
         }
     }
 }

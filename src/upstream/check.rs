@@ -51,9 +51,7 @@ async fn ask(
 }
 
 async fn ask_http1(socket: Socket, request: request::Request) -> Result<StatusCode, String> {
-    let (connection, driver) = Connection::new(socket, None);
-    // It ends with its connection.
-    tokio::spawn(driver);
+    let mut connection = Connection::new(socket, None);
     connection.submit(request);
     match poll_fn(|cx| connection.poll_answer(cx)).await {
         Ok(answer) => Ok(answer.response.status()),

@@ -1,27 +1,27 @@
-//! One connection to an upstream: the task that speaks on it, and the hand that requests are given to it by.
+//! One connection to an upstream, which carries one request at a time.
 //!
-//! The task writes the request and reads the answer's head, and what of the body came with it. The
-//! rest of a longer body is read by whoever wants it, without a stop in between.
+//! Whoever asks writes the request and reads the answer itself, without a task in between. Only what is
+//! left of a request when its answer begins is sent by a task of its own, so that it goes on however the
+//! answer is read.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
-use tokio::io::AsyncWrite;
+use spin::{Mutex, MutexGuard};
 
-use crate::platform::poll_write_gathered;
 use crate::upstream::pace::Pace;
 use crate::upstream::pool::Place;
-use crate::upstream::request::{Request, Unsent};
-use crate::upstream::response::{self, Broken, Framing, Head};
+use crate::upstream::request::Request;
+use crate::upstream::response::{self, Broken, Head};
 use crate::upstream::stream::Socket;
-
-/// What is read at once while a head is awaited.
-const BUFFER: usize = 8 * 1024;
+use crate::wire::framing::Framing;
+use crate::wire::outgoing::Unsent;
+use crate::wire::scratch;
 
 /// The longest head of an answer.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -48,149 +48,206 @@ pub(super) enum Unanswered {
 }
 
 /// A connection that requests can be sent on, one at a time. Dropped, it is closed.
-pub(super) struct Connection(Arc<Shared>);
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    current: Option<Current>,
+    /// What came of a head that is not whole.
+    begun: Vec<u8>,
+    /// The present request was sent whole before its answer began.
+    sent: bool,
+}
 
-/// What the connection's users and its task have in common.
+/// A request whose answer is awaited.
+struct Current {
+    request: Request,
+    begun: bool,
+    /// All of the request has gone out.
+    sent: bool,
+    /// Why the rest of the request cannot be sent; the answer may still come.
+    unsendable: Option<io::Error>,
+}
+
+/// What those who use a connection have in common.
 ///
 /// All are on one worker, so its locks are never contended.
 pub(super) struct Shared {
     /// `None` once it is closed.
-    socket: Mutex<Option<Socket>>,
-    slot: Mutex<Slot>,
+    open: Mutex<Option<Open>>,
+    upload: Mutex<Upload>,
     pub(super) reader: Pace,
 }
 
-#[derive(Default)]
-struct Slot {
-    request: Option<Request>,
-    answer: Option<Result<Answer, Unanswered>>,
-    /// Whoever waits for the answer, or for more of its body.
-    caller: Option<Waker>,
-    driver: Option<Waker>,
-    /// What the connection's user wants of the task.
-    wish: Wish,
-    /// The present request was sent whole.
-    sent: bool,
-    /// The task has ended.
-    ended: bool,
+struct Open {
+    socket: Socket,
     /// The connection's place in its pool.
     place: Option<Place>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Wish {
-    #[default]
-    None,
-    /// The present answer was read whole: what comes next is another one's.
-    Rest,
-    /// Nobody uses the connection any more.
-    End,
-}
-
-impl Slot {
-    /// Wakes this task when there is something to tell.
-    fn call_back(&mut self, cx: &Context<'_>) {
-        let known = self.caller.as_ref();
-        if !known.is_some_and(|caller| caller.will_wake(cx.waker())) {
-            self.caller = Some(cx.waker().clone());
-        }
-    }
+/// What is sent after the answer has begun.
+#[derive(Default)]
+struct Upload {
+    /// There is some.
+    goes_on: bool,
+    /// It was sent whole.
+    sent: bool,
+    uploader: Option<Waker>,
+    /// Whoever waits for more of the answer.
+    reader: Option<Waker>,
 }
 
 impl Shared {
-    fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock()
     }
 
-    fn socket(&self) -> MutexGuard<'_, Option<Socket>> {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    fn upload(&self) -> MutexGuard<'_, Upload> {
+        self.upload.lock()
     }
 
     /// Closes the socket, whoever uses it.
     pub(super) fn close(&self) {
-        self.socket().take();
-        self.wake_caller();
-    }
-
-    /// Whoever waits at the socket is forgotten with it, and has to be woken from here.
-    fn wake_caller(&self) {
-        let caller = self.slot().caller.take();
-        if let Some(caller) = caller {
-            caller.wake();
-        }
-    }
-
-    fn wake_driver(&self, change: impl FnOnce(&mut Slot)) {
-        let mut slot = self.slot();
-        change(&mut slot);
-        if let Some(driver) = &slot.driver {
-            driver.wake_by_ref();
+        let open = self.open().take();
+        drop(open);
+        let mut upload = self.upload();
+        // Who waits at the socket is forgotten with it, and has to be woken from here.
+        let waiting = [upload.uploader.take(), upload.reader.take()];
+        drop(upload);
+        for waker in waiting.into_iter().flatten() {
+            waker.wake();
         }
     }
 }
 
 impl Connection {
-    /// A connection on `socket`, and the task that has to be run for it. `place` is given up when
-    /// the connection ends.
-    pub(super) fn new(socket: Socket, place: Option<Place>) -> (Self, Driver) {
+    /// A connection on `socket`. `place` is given up when the connection ends.
+    pub(super) fn new(socket: Socket, place: Option<Place>) -> Self {
         let shared = Arc::new(Shared {
-            socket: Mutex::new(Some(socket)),
-            slot: Mutex::new(Slot {
-                place,
-                ..Slot::default()
-            }),
+            open: Mutex::new(Some(Open { socket, place })),
+            upload: Mutex::default(),
             reader: Pace::default(),
         });
         shared.reader.waits();
-        let driver = Driver {
-            shared: Arc::clone(&shared),
-            buffer: vec![0; BUFFER],
-            filled: 0,
+        Self {
+            shared,
             current: None,
-            hands_over: false,
-        };
-        (Self(shared), driver)
+            begun: Vec::new(),
+            sent: false,
+        }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.0
+        &self.shared
     }
 
-    /// The task has not ended.
+    /// It was not closed here.
     pub(super) fn is_open(&self) -> bool {
-        !self.0.slot().ended
+        self.shared.open().is_some()
     }
 
     /// Whether the connection still rests: the upstream neither closed it nor spoke out of turn.
     ///
-    /// Asks the kernel, because a close that arrived a moment ago may not have been polled yet.
+    /// Asks the kernel, because nobody looks at a connection at rest.
     pub(super) fn rests(&self) -> bool {
-        self.0.socket().as_ref().is_some_and(Socket::rests)
+        let mut open = self.shared.open();
+        open.as_mut().is_some_and(|open| open.socket.rests())
     }
 
     /// Gives the connection a request; it has none at present.
-    pub(super) fn submit(&self, request: Request) {
-        self.0.wake_driver(|slot| {
-            slot.sent = false;
-            slot.request = Some(request);
+    pub(super) fn submit(&mut self, request: Request) {
+        if !self.sent {
+            *self.shared.upload() = Upload::default();
+        }
+        self.sent = false;
+        self.current = Some(Current {
+            request,
+            begun: false,
+            sent: false,
+            unsendable: None,
         });
     }
 
-    /// Waits for the answer.
-    pub(super) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<Result<Answer, Unanswered>> {
-        let mut slot = self.0.slot();
-        if let Some(answer) = slot.answer.take() {
-            return Poll::Ready(answer);
+    /// Sends the request, and waits for its answer. Without one the connection is of no more use.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Unanswered>> {
+        let Some(current) = &mut self.current else {
+            return Poll::Ready(Err(Unanswered::Broken(Broken::Closed)));
+        };
+        let mut open = self.shared.open();
+        let Some(Open { socket, .. }) = &mut *open else {
+            drop(open);
+            return Poll::Ready(Err(self.closed()));
+        };
+        if !current.begun {
+            current.begun = true;
+            if socket.poll_disturbed(cx).is_ready() {
+                drop(open);
+                return Poll::Ready(Err(self.closed()));
+            }
         }
-        if slot.ended {
-            let unanswered = match slot.request.take() {
-                Some(request) => Unanswered::Unsent(Box::new(request)),
-                None => Unanswered::Broken(Broken::Closed),
-            };
-            return Poll::Ready(Err(unanswered));
+        if current.unsendable.is_none()
+            && !current.sent
+            && let Poll::Ready(sent) = current.request.poll_send(cx, socket)
+        {
+            match sent {
+                Ok(()) => current.sent = true,
+                Err(Unsent::Body(_)) => {
+                    return Poll::Ready(Err(Unanswered::Broken(Broken::Body)));
+                }
+                Err(Unsent::Io(_)) if current.request.is_untouched() => {
+                    drop(open);
+                    return Poll::Ready(Err(self.closed()));
+                }
+                Err(Unsent::Io(error)) => current.unsendable = Some(error),
+            }
         }
-        slot.call_back(cx);
-        Poll::Pending
+        let to_head = current.request.to_head;
+        let arrived = ready!(poll_head(cx, socket, &mut self.begun, to_head));
+        drop(open);
+        let (head, read) = match (arrived, current.unsendable.take()) {
+            (Ok(arrived), _) => arrived,
+            // What came first is the reason.
+            (Err(_), Some(error)) => {
+                return Poll::Ready(Err(Unanswered::Broken(Broken::Io(error))));
+            }
+            (Err(broken), None) => return Poll::Ready(Err(Unanswered::Broken(broken))),
+        };
+        Poll::Ready(Ok(self.answered(head, read)))
+    }
+
+    /// What came of the request when the connection was found to be closed.
+    fn closed(&mut self) -> Unanswered {
+        match self.current.take() {
+            Some(Current { request, .. }) if request.is_untouched() => {
+                Unanswered::Unsent(Box::new(request))
+            }
+            _ => Unanswered::Broken(Broken::Closed),
+        }
+    }
+
+    /// The answer began; what is left of its request is sent from here on by a task.
+    fn answered(&mut self, head: Head, read: Bytes) -> Answer {
+        let left = head.framing.length();
+        let excess = left.is_some_and(|left| left < read.len() as u64);
+        let persists = head.persists && !excess;
+        let current = self.current.take();
+        self.sent = current.as_ref().is_some_and(|current| current.sent);
+        if let Some(current) = current
+            && !current.sent
+            && current.unsendable.is_none()
+            && head.response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            self.shared.upload().goes_on = true;
+            tokio::spawn(Uploading {
+                shared: Arc::clone(&self.shared),
+                request: current.request,
+            });
+        }
+        Answer {
+            response: head.response,
+            framing: head.framing,
+            rests: persists && self.sent && left == Some(read.len() as u64),
+            read,
+            persists,
+        }
     }
 
     /// Reads more of an answer's body behind `bytes`; nothing once the upstream has closed.
@@ -199,285 +256,100 @@ impl Connection {
         cx: &mut Context<'_>,
         bytes: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        let read = match &mut *self.0.socket() {
-            Some(socket) => socket.poll_read_buf(cx, bytes),
+        let read = match &mut *self.shared.open() {
+            Some(open) => open.socket.poll_read_buf(cx, bytes),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         };
-        if read.is_pending() {
-            self.0.slot().call_back(cx);
+        if read.is_pending() && !self.sent {
+            self.shared.upload().reader = Some(cx.waker().clone());
         }
         read
     }
 
     /// The present request was sent whole.
     pub(super) fn is_sent(&self) -> bool {
-        self.0.slot().sent
-    }
-
-    /// The answer was read whole: the connection rests again.
-    pub(super) fn rest(&self) {
-        self.0.wake_driver(|slot| slot.wish = Wish::Rest);
+        self.sent || self.shared.upload().sent
     }
 
     /// The socket, after it was upgraded, with its place in the pool.
     pub(super) fn into_socket(self) -> Option<(Socket, Option<Place>)> {
-        let socket = self.0.socket().take()?;
-        Some((socket, self.0.slot().place.take()))
+        let open = self.shared.open().take()?;
+        Some((open.socket, open.place))
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.wake_driver(|slot| slot.wish = Wish::End);
+        // Else it is closed with what they share.
+        if self.shared.upload().goes_on {
+            self.shared.close();
+        }
     }
 }
 
-/// The task of a connection: ends when the connection does.
-pub(super) struct Driver {
+/// Sends what is left of a request whose answer has begun.
+struct Uploading {
     shared: Arc<Shared>,
-    buffer: Vec<u8>,
-    filled: usize,
-    current: Option<Current>,
-    /// The socket is for whoever had the answer: it was an upgrade.
-    hands_over: bool,
-}
-
-/// A request and its answer.
-struct Current {
     request: Request,
-    begun: bool,
-    /// All of the request has gone out.
-    sent: bool,
-    /// Why the rest of the request cannot be sent; the answer may still come.
-    unsendable: Option<io::Error>,
-    answered: bool,
 }
 
-impl Future for Driver {
+impl Future for Uploading {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let ended = ready!(self.poll_driven(cx));
-        if let Err(unanswered) = ended {
-            self.shared.slot().answer = Some(Err(unanswered));
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { shared, request } = self.get_mut();
+        let mut open = shared.open();
+        let Some(Open { socket, .. }) = &mut *open else {
+            return Poll::Ready(());
+        };
+        let sent = request.poll_send(cx, socket);
+        drop(open);
+        let mut upload = shared.upload();
+        let Poll::Ready(sent) = sent else {
+            upload.uploader = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        upload.goes_on = false;
+        upload.sent = sent.is_ok();
+        drop(upload);
+        // The upstream would wait for the rest.
+        if matches!(sent, Err(Unsent::Body(_))) {
+            shared.close();
         }
         Poll::Ready(())
     }
 }
 
-impl Driver {
-    /// Ready when the connection ends.
-    fn poll_driven(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unanswered>> {
-        loop {
-            if self.take_turn(cx) {
-                return Poll::Ready(Ok(()));
-            }
-            let shared = &*self.shared;
-            let Some(current) = &mut self.current else {
-                return shared.poll_disturbed(cx).map(Ok);
-            };
-            if !current.begun {
-                current.begun = true;
-                if shared.poll_disturbed(cx).is_ready() {
-                    return Poll::Ready(self.give_back());
-                }
-            }
-            if current.unsendable.is_none()
-                && !current.sent
-                && let Poll::Ready(sent) = shared.poll_send(cx, &mut current.request)
-            {
-                match sent {
-                    Ok(()) => {
-                        current.sent = true;
-                        if current.answered {
-                            shared.slot().sent = true;
-                        }
-                    }
-                    Err(Unsent::Body) => {
-                        return Poll::Ready(Err(Unanswered::Broken(Broken::Body)));
-                    }
-                    Err(Unsent::Io(_)) if current.request.is_untouched() => {
-                        return Poll::Ready(self.give_back());
-                    }
-                    Err(Unsent::Io(error)) => current.unsendable = Some(error),
-                }
-            }
-            if current.answered {
-                return Poll::Pending;
-            }
-            let to_head = current.request.to_head;
-            let arrived = ready!(poll_head(
-                cx,
-                shared,
-                &mut self.buffer,
-                &mut self.filled,
-                to_head
-            ));
-            let (head, read) = match (arrived, &mut current.unsendable) {
-                (Ok(arrived), _) => arrived,
-                // What came first is the reason.
-                (Err(_), Some(error)) => {
-                    let error = std::mem::replace(error, io::ErrorKind::BrokenPipe.into());
-                    return Poll::Ready(Err(Unanswered::Broken(Broken::Io(error))));
-                }
-                (Err(broken), None) => return Poll::Ready(Err(Unanswered::Broken(broken))),
-            };
-            current.answered = true;
-            let sent = current.sent;
-            let is_upgrade = head.response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            if self.answer(head, read, sent) {
-                self.current = None;
-            } else if is_upgrade {
-                self.hands_over = true;
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-
-    /// Takes up what the connection's users have left; true when nobody uses it any more.
-    fn take_turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut slot = self.shared.slot();
-        match slot.wish {
-            Wish::None => {}
-            Wish::Rest => {
-                slot.wish = Wish::None;
-                self.current = None;
-            }
-            Wish::End => return true,
-        }
-        if self.current.is_none() {
-            self.current = slot.request.take().map(|request| Current {
-                request,
-                begun: false,
-                sent: false,
-                unsendable: None,
-                answered: false,
-            });
-        }
-        let known = slot.driver.as_ref();
-        if !known.is_some_and(|driver| driver.will_wake(cx.waker())) {
-            slot.driver = Some(cx.waker().clone());
-        }
-        false
-    }
-
-    /// The request was certainly not sent.
-    fn give_back(&mut self) -> Result<(), Unanswered> {
-        match self.current.take() {
-            Some(current) => Err(Unanswered::Unsent(Box::new(current.request))),
-            None => Ok(()),
-        }
-    }
-
-    /// Hands an answer over; true if nothing is left to be read or sent, so that the connection
-    /// rests.
-    fn answer(&self, head: Head, read: Bytes, sent: bool) -> bool {
-        let left = head.framing.length();
-        let excess = left.is_some_and(|left| left < read.len() as u64);
-        let persists = head.persists && !excess;
-        let rests = persists && sent && left == Some(read.len() as u64);
-        let mut slot = self.shared.slot();
-        slot.sent = sent;
-        slot.answer = Some(Ok(Answer {
-            response: head.response,
-            framing: head.framing,
-            read,
-            persists,
-            rests,
-        }));
-        let caller = slot.caller.take();
-        drop(slot);
-        if let Some(caller) = caller {
-            caller.wake();
-        }
-        rests
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        if !self.hands_over {
-            self.shared.close();
-        }
-        let mut slot = self.shared.slot();
-        slot.ended = true;
-        let place = slot.place.take_if(|_| !self.hands_over);
-        drop(slot);
-        drop(place);
-        self.shared.wake_caller();
-    }
-}
-
-impl Shared {
-    /// Ready once the upstream closed the connection, or spoke out of turn.
-    fn poll_disturbed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut *self.socket() {
-            Some(socket) => socket.poll_disturbed(cx),
-            None => Poll::Ready(()),
-        }
-    }
-
-    /// Sends what is left of a request; a breakage is told once.
-    fn poll_send(&self, cx: &mut Context<'_>, request: &mut Request) -> Poll<Result<(), Unsent>> {
-        let mut socket = self.socket();
-        let Some(socket) = &mut *socket else {
-            return Poll::Ready(Err(Unsent::Io(io::ErrorKind::BrokenPipe.into())));
-        };
-        loop {
-            let Poll::Ready(next) = request.poll_next(cx) else {
-                // What is to come may be waited for by whoever has read all of what was.
-                ready!(Pin::new(socket).poll_flush(cx)).map_err(Unsent::Io)?;
-                return Poll::Pending;
-            };
-            let next = next?;
-            let next = match &next {
-                [bytes, data] if data.is_empty() => std::slice::from_ref(bytes),
-                both => both,
-            };
-            if next.iter().all(|slice| slice.is_empty()) {
-                return Pin::new(socket).poll_flush(cx).map_err(Unsent::Io);
-            }
-            match ready!(poll_write_gathered(Pin::new(&mut *socket), cx, next)) {
-                Ok(0) => return Poll::Ready(Err(Unsent::Io(io::ErrorKind::WriteZero.into()))),
-                Ok(count) => request.advance(count),
-                Err(error) => return Poll::Ready(Err(Unsent::Io(error))),
-            }
-        }
-    }
-}
-
-/// Reads until a whole head is there; returns it and what came behind it.
+/// Reads until a whole head is there; returns it and what came behind it. `begun` is what came of it
+/// before.
 fn poll_head(
     cx: &mut Context<'_>,
-    shared: &Shared,
-    buffer: &mut Vec<u8>,
-    filled: &mut usize,
+    socket: &mut Socket,
+    begun: &mut Vec<u8>,
     to_head: bool,
 ) -> Poll<Result<(Head, Bytes), Broken>> {
     loop {
-        if *filled == buffer.len() {
-            if *filled >= LONGEST_HEAD {
-                return Poll::Ready(Err(Broken::Protocol("the answer's head is too long")));
+        let read = scratch::with(|buffer| {
+            let count = ready!(socket.poll_read(cx, buffer)).map_err(Broken::Io)?;
+            if count == 0 {
+                return Poll::Ready(Err(Broken::Closed));
             }
-            buffer.resize(2 * *filled, 0);
-        }
-        let count = match &mut *shared.socket() {
-            Some(socket) => ready!(socket.poll_read(cx, &mut buffer[*filled..])),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        match count {
-            Ok(0) => return Poll::Ready(Err(Broken::Closed)),
-            Ok(count) => *filled += count,
-            Err(error) => return Poll::Ready(Err(Broken::Io(error))),
-        }
-        // Copied in one piece, which the fields and the body are then slices of.
-        let bytes = Bytes::copy_from_slice(&buffer[..*filled]);
+            // Copied in one piece, which the fields and the body are then slices of.
+            Poll::Ready(Ok(if begun.is_empty() {
+                Bytes::copy_from_slice(&buffer[..count])
+            } else {
+                begun.extend_from_slice(&buffer[..count]);
+                Bytes::from(std::mem::take(begun))
+            }))
+        });
+        let bytes = ready!(read)?;
         if let Some((head, length)) = response::parse(&bytes, to_head)? {
-            *filled = 0;
-            buffer.truncate(BUFFER);
-            buffer.shrink_to(BUFFER);
             return Poll::Ready(Ok((head, bytes.slice(length..))));
         }
+        if bytes.len() >= LONGEST_HEAD {
+            return Poll::Ready(Err(Broken::Protocol("the answer's head is too long")));
+        }
+        *begun = bytes.into();
     }
 }
 
@@ -502,9 +374,7 @@ mod tests {
 
     fn connected() -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (connection, driver) = Connection::new(Socket::Unix(ours), None);
-        tokio::spawn(driver);
-        (connection, theirs)
+        (Connection::new(Socket::Unix(ours), None), theirs)
     }
 
     async fn heard(upstream: &mut UnixStream) {
@@ -514,77 +384,107 @@ mod tests {
         assert_eq!(bytes, REQUEST);
     }
 
-    async fn answered(connection: &Connection) -> Result<Answer, Unanswered> {
+    async fn answered(connection: &mut Connection) -> Result<Answer, Unanswered> {
         poll_fn(|cx| connection.poll_answer(cx)).await
     }
 
-    #[tokio::test]
-    async fn a_request_may_follow_an_answer_before_the_task_has_seen_its_end() {
-        let (connection, mut upstream) = connected();
-        for _ in 0..3 {
-            connection.submit(get());
-            heard(&mut upstream).await;
-            let wire = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    /// What comes of a request that is answered with `wire`.
+    async fn exchanged(
+        connection: &mut Connection,
+        upstream: &mut UnixStream,
+        wire: &[u8],
+    ) -> Result<Answer, Unanswered> {
+        connection.submit(get());
+        let heard = async {
+            heard(upstream).await;
             upstream.write_all(wire).await.unwrap();
-            let answer = answered(&connection).await.ok().unwrap();
+        };
+        tokio::join!(answered(connection), heard).0
+    }
+
+    #[tokio::test]
+    async fn a_request_may_follow_an_answer() {
+        let (mut connection, mut upstream) = connected();
+        for _ in 0..3 {
+            let wire = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+            let answer = exchanged(&mut connection, &mut upstream, wire).await;
+            let answer = answer.ok().unwrap();
             assert!(answer.persists && !answer.rests);
             assert!(connection.is_sent());
-            connection.rest();
         }
     }
 
     #[tokio::test]
+    async fn a_head_may_come_in_pieces() {
+        let (mut connection, mut upstream) = connected();
+        connection.submit(get());
+        let piecewise = async {
+            heard(&mut upstream).await;
+            for byte in b"HTTP/1.1 204 No Content\r\n\r\n" {
+                upstream.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (answer, ()) = tokio::join!(answered(&mut connection), piecewise);
+        let answer = answer.ok().unwrap();
+        assert_eq!(answer.response.status(), StatusCode::NO_CONTENT);
+        assert!(answer.rests);
+    }
+
+    #[tokio::test]
     async fn a_request_that_nobody_could_have_read_is_given_back() {
-        let (connection, upstream) = connected();
+        let (mut connection, upstream) = connected();
         drop(upstream);
         connection.submit(get());
-        let unanswered = answered(&connection).await.err().unwrap();
+        let unanswered = answered(&mut connection).await.err().unwrap();
         assert!(matches!(unanswered, Unanswered::Unsent(_)));
-        assert!(!connection.is_open());
-
-        // Nor could it be after the task has ended.
-        connection.submit(get());
-        let unanswered = answered(&connection).await.err().unwrap();
-        assert!(matches!(unanswered, Unanswered::Unsent(_)));
+        assert!(!connection.rests());
     }
 
     #[tokio::test]
     async fn a_request_that_may_have_been_read_is_not() {
-        let (connection, mut upstream) = connected();
+        let (mut connection, mut upstream) = connected();
         connection.submit(get());
-        heard(&mut upstream).await;
-        upstream.write_all(b"HTTP/1.1 200 O").await.unwrap();
-        drop(upstream);
-        let unanswered = answered(&connection).await.err().unwrap();
+        let heard = async {
+            heard(&mut upstream).await;
+            upstream.write_all(b"HTTP/1.1 200 O").await.unwrap();
+            drop(upstream);
+        };
+        let (unanswered, ()) = tokio::join!(answered(&mut connection), heard);
+        let unanswered = unanswered.err().unwrap();
         assert!(matches!(unanswered, Unanswered::Broken(Broken::Closed)));
     }
 
     #[tokio::test]
     async fn whoever_reads_an_answer_is_woken_when_the_connection_is_closed() {
-        let (connection, mut upstream) = connected();
-        connection.submit(get());
-        heard(&mut upstream).await;
+        let (mut connection, mut upstream) = connected();
         let wire = b"HTTP/1.1 200 OK\r\n\r\nbegin";
-        upstream.write_all(wire).await.unwrap();
-        let answer = answered(&connection).await.ok().unwrap();
-        assert_eq!(&*answer.read, b"begin");
+        let answer = exchanged(&mut connection, &mut upstream, wire).await;
+        assert_eq!(&*answer.ok().unwrap().read, b"begin");
+        // As after an answer that began before its request was sent.
+        connection.sent = false;
         let shared = Arc::clone(connection.shared());
-        let reading = tokio::spawn(async move {
-            let mut bytes = BytesMut::with_capacity(10);
-            poll_fn(|cx| connection.poll_read(cx, &mut bytes)).await
-        });
-        tokio::task::yield_now().await;
-        shared.close();
-        let read = timeout(Duration::from_secs(5), reading).await;
-        let read = read.expect("the reader is woken").unwrap();
+        let mut bytes = BytesMut::with_capacity(10);
+        let reading = poll_fn(|cx| connection.poll_read(cx, &mut bytes));
+        let closing = async {
+            tokio::task::yield_now().await;
+            shared.close();
+        };
+        let both = async { tokio::join!(reading, closing).0 };
+        let read = timeout(Duration::from_secs(5), both).await;
+        let read = read.expect("the reader is woken");
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]
     async fn a_connection_that_nobody_uses_is_closed() {
-        let (connection, mut upstream) = connected();
+        let (mut connection, mut upstream) = connected();
         connection.submit(get());
-        heard(&mut upstream).await;
+        tokio::select! {
+            biased;
+            _ = answered(&mut connection) => panic!("nothing was answered"),
+            () = heard(&mut upstream) => {}
+        }
         drop(connection);
         let mut byte = [0];
         let read = timeout(Duration::from_secs(5), upstream.read(&mut byte));

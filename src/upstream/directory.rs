@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::platform::Platform;
+use crate::platform::{Monotonic, Platform};
 use crate::rules::health::{Failure, Standing};
 use crate::telemetry::metrics::{AddressState, UpstreamSeries};
 use crate::upstream::endpoint::{Condition, Endpoint, Target};
@@ -156,11 +156,11 @@ impl Directory {
         );
     }
 
-    /// An answer did not begin in time.
-    pub(super) fn late(&self, endpoint: &Endpoint) {
+    /// The answer to what was `asked` then did not begin in time.
+    pub(super) fn late(&self, endpoint: &Endpoint, asked: Monotonic) {
         self.failed(
             endpoint,
-            Failure::Late,
+            Failure::Late(asked.0),
             &"it was reached and did not answer",
         );
     }

@@ -138,7 +138,7 @@ async fn forward_http1(
         connection.submit(request);
         let answered = deadline.bound(now, |cx| connection.poll_answer(cx)).await;
         if matches!(answered, Err(Failure::ResponseTimeout)) {
-            lease.late();
+            lease.late(now);
         }
         let broken = match answered? {
             Ok(answer) => {

@@ -48,6 +48,7 @@ pub(super) async fn forward(
             let why = "the upstream opens no WebSockets over HTTP/2";
             return Err(Failure::Protocol(Broken::Protocol(why)));
         }
+        request.body_mut().takes(&lease.stream);
         let mut answering = pin!(lease.sender.try_send_request(request));
         let clock = pool.clock();
         let now = clock.monotonic();
@@ -60,7 +61,7 @@ pub(super) async fn forward(
         let answered = deadline.bound(now, |cx| answering.as_mut().poll(cx)).await;
         match &answered {
             Ok(Ok(_)) => lease.stream.answered(),
-            Err(Failure::ResponseTimeout) => lease.stream.late(),
+            Err(Failure::ResponseTimeout) => lease.stream.late(now),
             _ => {}
         }
         let mut error = match answered? {
@@ -69,13 +70,17 @@ pub(super) async fn forward(
             }
             Ok(response) => {
                 let stream = lease.stream;
-                return Ok(response.map(|incoming| Inbound::Http2(Answer::new(incoming, stream))));
+                let upload = again.upload();
+                return Ok(
+                    response.map(|incoming| Inbound::Http2(Answer::new(incoming, stream, upload)))
+                );
             }
             Err(error) => error,
         };
         match error.take_message() {
             Some(unsent) if tries < TRIES => {
                 request = unsent;
+                request.body_mut().leaves();
                 tries += 1;
             }
             _ => {
@@ -100,7 +105,7 @@ pub(super) async fn forward(
 }
 
 /// An answer that opened a tunnel, as HTTP/1.1 says it.
-fn opened(mut response: Response<Incoming>, stream: Stream) -> Response<Inbound> {
+fn opened(mut response: Response<Incoming>, stream: Arc<Stream>) -> Response<Inbound> {
     let upgrade = hyper::upgrade::on(&mut response);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.map(|_| Inbound::Tunnel(UpstreamEnd::stream(upgrade, stream)))

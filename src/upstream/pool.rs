@@ -7,10 +7,11 @@ mod stalled;
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use spin::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -26,8 +27,9 @@ use stalled::close_when_stalled;
 
 /// A connection that rested no longer than this is used without asking the kernel about it.
 ///
-/// Under load connections hardly rest, and the runtime looks at all sockets about as often.
-const UNPROBED: Duration = Duration::from_millis(1);
+/// Under load connections hardly rest, and no server closes one this soon after an answer without
+/// having said so in it.
+const UNPROBED: Duration = Duration::from_millis(5);
 
 /// How many addresses are tried for one request, as long as nothing of it was sent.
 pub(super) const ATTEMPTS: usize = 3;
@@ -216,16 +218,15 @@ impl Pool {
         let Ok(Some((socket, seat))) = connected else {
             return Err(unavailable);
         };
-        let (connection, speaking) = Connection::new(socket, Some(place));
-        let driven = tokio::spawn(speaking);
+        let connection = Connection::new(socket, Some(place));
         let seat = Arc::new(seat);
         let (shared, seated) = (Arc::downgrade(connection.shared()), Arc::downgrade(&seat));
-        tokio::spawn(close_when_stalled(shared, seated, driven));
-        let line = Line {
+        tokio::spawn(close_when_stalled(shared, seated));
+        let line = Box::new(Line {
             connection,
             timer: Box::pin(tokio::time::sleep(self.config().response_timeout)),
             seat,
-        };
+        });
         Ok(Lease::new(line, self, false))
     }
 
@@ -245,7 +246,7 @@ impl Pool {
         Err(unavailable)
     }
 
-    fn rest(&self, line: Line, since: Monotonic) {
+    fn rest(&self, line: Box<Line>, since: Monotonic) {
         if line.connection.is_open() {
             let closed = self.shelves().rest(line, since);
             drop(closed);
@@ -256,12 +257,12 @@ impl Pool {
     fn close_rested(&self) {
         let now = self.clock.monotonic();
         self.shelves().retain(|idle| {
-            now.since(idle.since) < self.config().idle_timeout && idle.line.connection.is_open()
+            now.since(idle.since) < self.config().idle_timeout && idle.line.connection.rests()
         });
     }
 
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelves.lock()
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Line {
 
 /// A connection at rest.
 pub(super) struct Idle {
-    pub(super) line: Line,
+    pub(super) line: Box<Line>,
     pub(super) since: Monotonic,
 }
 
@@ -210,7 +210,7 @@ impl Shelves {
     }
 
     /// Lays a connection to rest; it is returned, to be closed, where its address has gone.
-    pub(super) fn rest(&mut self, line: Line, since: Monotonic) -> Option<Line> {
+    pub(super) fn rest(&mut self, line: Box<Line>, since: Monotonic) -> Option<Box<Line>> {
         line.seat.set(false);
         let its = |shelf: &Shelf| Arc::ptr_eq(&shelf.site, &line.seat.site);
         let Some(place) = self.shelves.iter().position(its) else {

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
 use socket2::SockRef;
@@ -44,40 +44,35 @@ impl Socket {
     }
 
     /// Whether nothing is to be read, not even an end. Asks the kernel.
-    pub(super) fn rests(&self) -> bool {
+    pub(super) fn rests(&mut self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let seen = match self {
-            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
-            // What has been read of it already was looked at then.
-            Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
+            Self::Tcp(stream) => SockRef::from(&*stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(&*stream).peek(&mut byte),
+            Self::Tls(_) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                return self.poll_disturbed(&mut cx).is_pending();
+            }
         };
         matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Ready once something is to be read, if only an end; what it is may be lost.
+    /// Ready if something is known to be there to be read, if only an end; what it is may be lost. Who asks is not
+    /// woken when something comes to a plain socket: that is for who reads.
     pub(super) fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let mut byte = [0];
-            let read = match self {
-                // A ticket for the next session, say, is read without disturbing anybody.
-                Self::Tls(stream) => {
-                    let mut byte = ReadBuf::new(&mut byte);
-                    return Pin::new(stream).poll_read(cx, &mut byte).map(|_| ());
-                }
-                Self::Tcp(stream) => {
-                    let _ = ready!(stream.poll_read_ready(cx));
-                    stream.try_read(&mut byte)
-                }
-                Self::Unix(stream) => {
-                    let _ = ready!(stream.poll_read_ready(cx));
-                    stream.try_read(&mut byte)
-                }
-            };
-            // The readiness was an old one.
-            if !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-                return Poll::Ready(());
+        let mut byte = [0];
+        let read = match self {
+            // A ticket for the next session, say, is read without disturbing anybody.
+            Self::Tls(stream) => {
+                let mut byte = ReadBuf::new(&mut byte);
+                return Pin::new(stream).poll_read(cx, &mut byte).map(|_| ());
             }
+            Self::Tcp(stream) => stream.try_read(&mut byte),
+            Self::Unix(stream) => stream.try_read(&mut byte),
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            _ => Poll::Ready(()),
         }
     }
 

@@ -1,8 +1,7 @@
 //! WebSocket tunnels: after a 101, bytes pass both ways until one side or the credential ends.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -12,13 +11,14 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, V
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 
 use crate::rules::headers::connection_lists;
 use crate::upstream::head::Head;
 use crate::upstream::http2;
 use crate::upstream::pool::Place;
 use crate::upstream::stream::Socket;
+use crate::wire::upgraded::{Begun, CallersEnd};
 
 /// How a caller asked for a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,14 +113,12 @@ pub enum UpstreamEnd {
     /// A connection of its own.
     Connection(Box<Connection>),
     /// A stream of HTTP/2, once it is open.
-    Stream(OnUpgrade, Box<http2::Stream>),
+    Stream(OnUpgrade, Arc<http2::Stream>),
 }
 
 /// A connection that was upgraded.
 pub struct Connection {
-    /// What came right behind the upgrade.
-    read: Bytes,
-    socket: Socket,
+    stream: Begun<Socket>,
     /// A tunnel is one of its pool's connections until it ends.
     _place: Option<Place>,
 }
@@ -128,58 +126,24 @@ pub struct Connection {
 impl UpstreamEnd {
     pub(super) fn connection(read: Bytes, socket: Socket, place: Option<Place>) -> Self {
         Self::Connection(Box::new(Connection {
-            read,
-            socket,
+            stream: Begun::new(read, socket),
             _place: place,
         }))
     }
 
-    pub(super) fn stream(upgrade: OnUpgrade, stream: http2::Stream) -> Self {
-        Self::Stream(upgrade, Box::new(stream))
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.read.is_empty() {
-            return AsyncRead::poll_read(Pin::new(&mut self.socket), cx, buffer);
-        }
-        let length = self.read.len().min(buffer.remaining());
-        buffer.put_slice(&self.read.split_to(length));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    pub(super) fn stream(upgrade: OnUpgrade, stream: Arc<http2::Stream>) -> Self {
+        Self::Stream(upgrade, stream)
     }
 }
 
 /// Passes bytes both ways until both sides closed; the counts are (from caller, from upstream).
 ///
 /// Dropping the future closes both sides at once.
-pub async fn relay(caller: OnUpgrade, upstream: UpstreamEnd) -> io::Result<(u64, u64)> {
-    let mut caller = TokioIo::new(caller.await.map_err(io::Error::other)?);
+pub async fn relay(caller: CallersEnd, upstream: UpstreamEnd) -> io::Result<(u64, u64)> {
+    let mut caller = caller.opened().await?;
     match upstream {
         UpstreamEnd::Connection(mut connection) => {
-            copy_bidirectional(&mut caller, &mut *connection).await
+            copy_bidirectional(&mut caller, &mut connection.stream).await
         }
         UpstreamEnd::Stream(upgrade, _place) => {
             let mut stream = TokioIo::new(upgrade.await.map_err(io::Error::other)?);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms that every other room may use.
-const LEAVES: &[&str] = &["rules", "platform", "telemetry", "answer"];
+const LEAVES: &[&str] = &["rules", "platform", "telemetry", "answer", "wire"];
 
 /// What each room may import besides itself.
 fn allowed(room: &str) -> BTreeSet<&'static str> {
@@ -13,7 +13,7 @@ fn allowed(room: &str) -> BTreeSet<&'static str> {
     match room {
         "rules" | "lib" => BTreeSet::new(),
         "platform" => BTreeSet::from(["rules"]),
-        "telemetry" | "answer" => BTreeSet::from(["rules", "platform"]),
+        "telemetry" | "answer" | "wire" => BTreeSet::from(["rules", "platform"]),
         "store" | "limits" | "upstream" | "listener" | "fetch" => with_leaves(&[]),
         "cache" => with_leaves(&["store"]),
         "authn" => with_leaves(&["cache", "fetch", "limits", "store"]),

@@ -104,15 +104,18 @@ fn connections_that_break_eject_when_none_is_answered_in_between() {
 fn late_answers_eject_on_probation_alone() {
     let mut health = Health::default();
     for _ in 0..10 {
-        assert_eq!(health.failed(Failure::Late, NOW, 255), None);
+        assert_eq!(health.failed(Failure::Late(NOW), NOW, 255), None);
         assert!(health.is_spotless());
     }
     health.failed(Failure::Connect, NOW, 255);
-    assert_eq!(health.failed(Failure::Late, NOW, 255), None, "known");
-    assert!(health.begin_trial(NOW + FIRST_BACKOFF));
-    assert_eq!(health.failed(Failure::Late, NOW, 255), None, "known");
-    assert!(health.connected(NOW + FIRST_BACKOFF));
-    let longer = health.failed(Failure::Late, NOW + FIRST_BACKOFF, 255);
+    let late = Failure::Late(NOW);
+    assert_eq!(health.failed(late, NOW, 255), None, "known");
+    let back = NOW + FIRST_BACKOFF;
+    assert!(health.begin_trial(back));
+    assert_eq!(health.failed(late, back, 255), None, "known");
+    assert!(health.connected(back));
+    assert_eq!(health.failed(late, back, 255), None, "asked before");
+    let longer = health.failed(Failure::Late(back), back + FIRST_BACKOFF, 255);
     assert_eq!(longer, Some(2 * FIRST_BACKOFF));
     assert_eq!(health.standing(), Standing::Ejected);
 }
@@ -154,7 +157,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         any::<u8>().prop_map(|jitter| Event::Failed(Failure::Connect, jitter)),
         any::<u8>().prop_map(|jitter| Event::Failed(Failure::Broken, jitter)),
-        any::<u8>().prop_map(|jitter| Event::Failed(Failure::Late, jitter)),
+        any::<u8>().prop_map(|jitter| Event::Failed(Failure::Late(NOW), jitter)),
         Just(Event::Answered),
         Just(Event::Connected),
         any::<Option<u8>>().prop_map(Event::Tried),

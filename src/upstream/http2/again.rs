@@ -7,14 +7,16 @@
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::upstream::body::Outbound;
+use crate::upstream::body::{Cut, Outbound};
+
+use super::pool::Stream;
 
 /// The most of a body that is kept until its answer begins. Of a request with a longer one that much is
 /// sent once.
@@ -31,7 +33,12 @@ pub(super) struct Repeatable<B = Outbound> {
     sent: Arc<Mutex<Sent<B>>>,
     /// Which attempt this is: none but the last may go on.
     attempt: usize,
+    /// Its place, as long as there may be something to send.
+    place: Option<Arc<Stream>>,
 }
+
+/// What is being sent, for whoever has to end it.
+pub(super) struct Upload<B = Outbound>(Arc<Mutex<Sent<B>>>);
 
 struct Sent<B> {
     body: B,
@@ -44,6 +51,10 @@ struct Sent<B> {
     /// Whether the body can be sent from its beginning.
     is_whole: bool,
     attempt: usize,
+    /// Nobody wants the answer.
+    is_unwanted: bool,
+    /// Who waits for more.
+    waits: Option<Waker>,
 }
 
 #[derive(Clone)]
@@ -63,10 +74,13 @@ impl<B> Again<B> {
             at: 0,
             is_whole: true,
             attempt: 0,
+            is_unwanted: false,
+            waits: None,
         }));
         let body = Repeatable {
             sent: Arc::clone(&sent),
             attempt: 0,
+            place: None,
         };
         let again = Self {
             parts: parts.clone(),
@@ -86,8 +100,37 @@ impl<B> Again<B> {
         let body = Repeatable {
             sent: Arc::clone(&self.sent),
             attempt: sent.attempt,
+            place: None,
         };
         Some(Request::from_parts(self.parts.clone(), body))
+    }
+
+    /// What is being sent.
+    pub(super) fn upload(&self) -> Upload<B> {
+        Upload(Arc::clone(&self.sent))
+    }
+}
+
+impl<B> Upload<B> {
+    /// Ends it: nobody wants the answer.
+    pub(super) fn end(&self) {
+        let mut sent = lock(&self.0);
+        sent.is_unwanted = true;
+        if let Some(waits) = sent.waits.take() {
+            waits.wake();
+        }
+    }
+}
+
+impl Repeatable {
+    /// Takes its place, and keeps it until it was sent.
+    pub(super) fn takes(&mut self, place: &Arc<Stream>) {
+        self.place = (!self.is_end_stream()).then(|| Arc::clone(place));
+    }
+
+    /// Gives its place back: it was not sent.
+    pub(super) fn leaves(&mut self) {
+        self.place = None;
     }
 }
 
@@ -143,19 +186,22 @@ impl Piece {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Repeatable<B> {
+impl<B: Body<Data = Bytes, Error = Cut> + Unpin> Body for Repeatable<B> {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = Cut;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let mut guard = lock(&self.sent);
         let sent = &mut *guard;
         if self.attempt != sent.attempt {
             // Its stream is gone, and it will be dropped with that.
             return Poll::Pending;
+        }
+        if sent.is_unwanted {
+            return Poll::Ready(Some(Err(Cut::Unwanted)));
         }
         if let Some(piece) = sent.kept.get(sent.at).cloned() {
             sent.at += 1;
@@ -169,6 +215,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Repeatable<B> {
             && sent.is_whole
         {
             sent.keep(frame);
+        }
+        if polled.is_pending() {
+            sent.waits = Some(cx.waker().clone());
         }
         polled
     }
@@ -214,7 +263,6 @@ fn lock<B>(sent: &Mutex<Sent<B>>) -> MutexGuard<'_, Sent<B>> {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::convert::Infallible;
 
     use http_body_util::BodyExt;
 
@@ -232,12 +280,12 @@ mod tests {
 
     impl Body for Pieces {
         type Data = Bytes;
-        type Error = Infallible;
+        type Error = Cut;
 
         fn poll_frame(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
             Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
         }
 

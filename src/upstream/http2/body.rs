@@ -14,6 +14,7 @@ use crate::rules::headers;
 use crate::upstream::pace::{LOOK, Looks, Pace};
 use crate::upstream::response::Broken;
 
+use super::again::Upload;
 use super::pool::{State, Stream};
 
 /// An answer's body.
@@ -27,9 +28,13 @@ pub struct Answer {
 /// An answer that is being read.
 struct Reading {
     /// `None` once it was given up, and its place with it: whoever reads it may keep it for ever.
-    arriving: Mutex<Option<(Incoming, Stream)>>,
+    arriving: Mutex<Option<Arriving>>,
     reader: Pace,
+    /// What may still be sent of the request.
+    upload: Upload,
 }
+
+type Arriving = (Incoming, Arc<Stream>);
 
 /// The answers of one connection that are being read.
 #[derive(Default)]
@@ -48,13 +53,13 @@ impl Answers {
 }
 
 impl Reading {
-    fn arriving(&self) -> MutexGuard<'_, Option<(Incoming, Stream)>> {
+    fn arriving(&self) -> MutexGuard<'_, Option<Arriving>> {
         self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Answer {
-    pub(super) fn new(incoming: Incoming, stream: Stream) -> Self {
+    pub(super) fn new(incoming: Incoming, stream: Arc<Stream>, upload: Upload) -> Self {
         let reader = Pace::default();
         reader.holds();
         let size = incoming.size_hint();
@@ -62,6 +67,7 @@ impl Answer {
         let reading = Arc::new(Reading {
             arriving: Mutex::new(Some((incoming, stream))),
             reader,
+            upload,
         });
         let mut answers = state.answers.numbered();
         let number = answers.next;
@@ -80,6 +86,8 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        // Nobody waits for what may still be sent, and its stream would stay open for that.
+        self.reading.upload.end();
         let mut answers = self.state.answers.numbered();
         answers.reading.remove(&self.number);
     }
@@ -142,6 +150,8 @@ pub(super) async fn end_stalled(connection: Weak<State>) {
         let mut answers = connection.answers.numbered();
         for (reading, looks) in answers.reading.values_mut() {
             if looks.find_stalled(&reading.reader) && reading.arriving().take().is_some() {
+                // Its stream would stay open for that.
+                reading.upload.end();
                 tracing::debug!("gave up an answer over HTTP/2 that nobody reads");
             }
         }

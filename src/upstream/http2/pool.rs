@@ -100,10 +100,10 @@ pub(super) struct State {
 /// A connection to send one request on.
 pub(super) struct Lease {
     pub(super) sender: SendRequest<Repeatable>,
-    pub(super) stream: Stream,
+    pub(super) stream: Arc<Stream>,
 }
 
-/// A request's place on its connection, until it is dropped.
+/// A request's place on its connection, until neither its body nor its answer needs it any more.
 pub struct Stream {
     pub(super) state: Arc<State>,
     pool: Arc<Pool>,
@@ -229,11 +229,11 @@ impl Pool {
         *connection.state.rests() = None;
         Ok(Lease {
             sender: connection.sender.clone(),
-            stream: Stream {
+            stream: Arc::new(Stream {
                 state: Arc::clone(&connection.state),
                 pool: Arc::clone(self),
                 seat,
-            },
+            }),
         })
     }
 
@@ -476,9 +476,9 @@ impl Stream {
         self.pool.directory.answered(self.seat.endpoint());
     }
 
-    /// The answer did not begin in time.
-    pub(super) fn late(&self) {
-        self.pool.directory.late(self.seat.endpoint());
+    /// The answer to what was `asked` then did not begin in time.
+    pub(super) fn late(&self, asked: Monotonic) {
+        self.pool.directory.late(self.seat.endpoint(), asked);
     }
 
     /// The connection broke before an answer. It counts once, with however many requests it broke.

@@ -1,6 +1,7 @@
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -8,14 +9,18 @@ use http::HeaderValue;
 use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
 use http_body::Body;
+use http_body_util::Empty;
 use http_body_util::channel::Channel;
-use hyper::server::conn::http2;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::platform::Platform;
+use crate::rules::headers::HeaderRules;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::directory::Tended;
 use crate::upstream::{Address, Config, Protocol};
@@ -71,32 +76,72 @@ fn before_endless_answers() -> (Arc<Pool>, Arc<AtomicUsize>) {
     (pool, ended)
 }
 
-async fn get(pool: &Arc<Pool>) -> Result<Inbound, Failure> {
+async fn ask(pool: &Arc<Pool>, body: Outbound) -> Result<Inbound, Failure> {
     let root = PathAndQuery::from_static("/");
-    let mut head = Head::new(&Method::GET, &root, Scheme::HTTP);
+    let mut head = Head::new(&Method::POST, &root, Scheme::HTTP);
     head.line(&HOST, &HeaderValue::from_static("api.test"));
-    let request = head.complete(Outbound::Empty, None);
+    let request = head.complete(body, None);
     let answer = forward(pool, request, 10 * LONG, None).await?;
     Ok(answer.into_body())
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_reads_loses_its_place() {
+/// A body that never ends, of a caller who stays.
+async fn endless_body() -> Outbound {
+    let (mut caller, served) = tokio::io::duplex(1024);
+    let (sender, receiver) = oneshot::channel();
+    let sender = Arc::new(Mutex::new(Some(sender)));
+    tokio::spawn(async move {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let sender = sender.lock().unwrap().take().unwrap();
+            sender.send(request.into_body()).unwrap();
+            pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(served), service);
+        connection.await
+    });
+    let head = b"POST / HTTP/1.1\r\nhost: api.test\r\ncontent-length: 9\r\n\r\nx";
+    caller.write_all(head).await.unwrap();
+    tokio::spawn(async move {
+        let _caller = caller;
+        pending::<()>().await;
+    });
+    let rules = Arc::new(HeaderRules::new("x-auth-", &[], &[]));
+    Outbound::new(
+        crate::wire::incoming::Incoming::Http2(receiver.await.unwrap()),
+        None,
+        &rules,
+        || None,
+    )
+    .0
+}
+
+/// Fills a connection with answers that nobody reads, to requests with these bodies.
+async fn stall(bodies: [Outbound; STREAMS as usize]) {
     let (pool, ended) = before_endless_answers();
     let mut stalled = Vec::new();
-    for _ in 0..STREAMS {
-        stalled.push(get(&pool).await.unwrap());
+    for body in bodies {
+        stalled.push(ask(&pool, body).await.unwrap());
     }
-    let full = get(&pool).await;
+    let full = ask(&pool, Outbound::Empty).await;
     assert!(matches!(full, Err(Failure::Busy)));
 
     tokio::time::sleep(LONG).await;
     assert_eq!(ended.load(Ordering::SeqCst), stalled.len());
-    let mut read = get(&pool).await.expect("there is room");
+    let mut read = ask(&pool, Outbound::Empty).await.expect("there is room");
     let frame = poll_fn(|cx| Pin::new(&mut read).poll_frame(cx)).await;
     assert!(frame.unwrap().is_ok());
     for mut answer in stalled {
         let frame = poll_fn(|cx| Pin::new(&mut answer).poll_frame(cx)).await;
         assert!(matches!(frame, Some(Err(Broken::Closed))), "it was cut");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_loses_its_place() {
+    stall([Outbound::Empty, Outbound::Empty]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_ends_what_is_sent_for_it() {
+    stall([endless_body().await, endless_body().await]).await;
 }

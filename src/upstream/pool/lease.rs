@@ -19,14 +19,14 @@ use crate::upstream::stream::Socket;
 
 /// A connection in use. Given back when its answer was read whole; otherwise dropped and closed.
 pub struct Lease {
-    line: Line,
+    line: Box<Line>,
     pool: Arc<Pool>,
     /// The connection carried a request before this one.
     pub(in crate::upstream) reused: bool,
 }
 
 impl Lease {
-    pub(super) fn new(line: Line, pool: &Arc<Pool>, reused: bool) -> Self {
+    pub(super) fn new(line: Box<Line>, pool: &Arc<Pool>, reused: bool) -> Self {
         Self {
             line,
             pool: Arc::clone(pool),
@@ -40,8 +40,11 @@ impl Lease {
     }
 
     /// What a request is sent on, and what bounds the wait for its answer.
-    pub(in crate::upstream) fn parts(&mut self) -> (&Connection, Pin<&mut Sleep>) {
-        (&self.line.connection, self.line.timer.as_mut())
+    pub(in crate::upstream) fn parts(&mut self) -> (&mut Connection, Pin<&mut Sleep>) {
+        let Line {
+            connection, timer, ..
+        } = &mut *self.line;
+        (connection, timer.as_mut())
     }
 
     /// Reads more of the answer's body behind `bytes`; nothing once the upstream has closed.
@@ -57,7 +60,7 @@ impl Lease {
     pub(in crate::upstream) fn into_socket(self) -> Option<(Socket, Option<Place>)> {
         let Line {
             connection, seat, ..
-        } = self.line;
+        } = *self.line;
         let (socket, place) = connection.into_socket()?;
         let place = place.map(|mut place| {
             place.seat = Some(seat);
@@ -76,9 +79,9 @@ impl Lease {
         self.pool.directory.answered(self.endpoint());
     }
 
-    /// The answer did not begin in time.
-    pub(in crate::upstream) fn late(&self) {
-        self.pool.directory.late(self.endpoint());
+    /// The answer to what was `asked` then did not begin in time.
+    pub(in crate::upstream) fn late(&self, asked: Monotonic) {
+        self.pool.directory.late(self.endpoint(), asked);
     }
 
     /// The connection broke before an answer.
@@ -99,11 +102,8 @@ impl Lease {
     /// An answer can end before its request was sent whole; such a connection is closed.
     pub(in crate::upstream) fn give_back(self, rests: bool, now: Monotonic) {
         let Self { line, pool, .. } = self;
-        if !rests {
-            if !line.connection.is_sent() {
-                return;
-            }
-            line.connection.rest();
+        if !rests && !line.connection.is_sent() {
+            return;
         }
         pool.rest(line, now);
     }

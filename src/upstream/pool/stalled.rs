@@ -2,34 +2,28 @@
 
 use std::sync::Weak;
 
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
-
 use crate::upstream::connection::Shared;
 use crate::upstream::pace::{LOOK, Looks};
 use crate::upstream::shelves::Seat;
 
 /// Closes a connection when the reader of its answer has stalled, and has its seat no longer taken.
 ///
-/// A task beside the connection's, so that it costs requests nothing; it ends with the connection.
-pub(super) async fn close_when_stalled(
-    connection: Weak<Shared>,
-    seat: Weak<Seat>,
-    mut driven: JoinHandle<()>,
-) {
+/// A task of its own, so that it costs requests nothing; it ends soon after the connection.
+pub(super) async fn close_when_stalled(connection: Weak<Shared>, seat: Weak<Seat>) {
     let mut looks = Looks::default();
-    while timeout(LOOK, &mut driven).await.is_err() {
+    loop {
+        tokio::time::sleep(LOOK).await;
         let Some(connection) = connection.upgrade() else {
             return;
         };
         if looks.find_stalled(&connection.reader) {
             tracing::debug!("closed an upstream connection whose answer nobody reads");
             connection.close();
-            driven.abort();
             // Whoever holds the answer may keep it for ever.
             if let Some(seat) = seat.upgrade() {
                 seat.set(false);
             }
+            return;
         }
     }
 }

@@ -161,16 +161,13 @@ async fn an_answer_that_nobody_reads_is_no_load_any_more() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_nobody_reads_ends_its_connection() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    let (connection, _driver) = Connection::new(Socket::Unix(ours), None);
+    let connection = Connection::new(Socket::Unix(ours), None);
     let shared = connection.shared();
-    let idle = tokio::spawn(std::future::pending());
-    let watch = close_when_stalled(Arc::downgrade(shared), Weak::new(), idle);
+    let watch = close_when_stalled(Arc::downgrade(shared), Weak::new());
     let quiet = tokio::time::timeout(4 * STALLED, watch).await;
     assert!(quiet.is_err(), "a reader that waits is not late");
 
-    let driven = tokio::spawn(std::future::pending());
-    let watch = close_when_stalled(Arc::downgrade(shared), Weak::new(), driven);
-    let watch = tokio::spawn(watch);
+    let watch = tokio::spawn(close_when_stalled(Arc::downgrade(shared), Weak::new()));
     for _ in 0..20 {
         shared.reader.holds();
         tokio::time::sleep(STALLED / 2).await;

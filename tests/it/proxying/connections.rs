@@ -1,9 +1,11 @@
 //! Connections: reused, given up, ended, and whose fault that was.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 
 use super::ROUTES;
-use crate::harness::{KEY, Upstream, World, eventually, request};
+use crate::harness::{Client, KEY, Upstream, World, eventually, request};
 
 #[test]
 fn one_connection_carries_many_requests_upstream() {
@@ -223,4 +225,51 @@ upstream = "second"
     let by_host = "GET /a HTTP/1.1\r\nhost: B.test:80\r\n\r\n";
     assert_eq!(world.send(by_host).status, 200);
     assert_eq!((first.received().len(), second.received().len()), (1, 2));
+}
+
+/// How often each worker has waited for something to do.
+fn waits(world: &World) -> BTreeMap<String, u64> {
+    let stat = world.proc("stat");
+    let process = stat.split(' ').next().unwrap();
+    let mut waits = BTreeMap::new();
+    for thread in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let thread = thread.unwrap().path();
+        // One that only reads or writes for a moment may have ended meanwhile.
+        let Ok(name) = fs::read_to_string(thread.join("comm")) else {
+            continue;
+        };
+        if name.starts_with("worker-") {
+            let status = fs::read_to_string(thread.join("status")).unwrap();
+            let mut lines = status.lines();
+            let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            waits.insert(name, count.unwrap().trim().parse().unwrap());
+        }
+    }
+    waits
+}
+
+#[test]
+fn a_few_long_connections_keep_every_worker_busy() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, ROUTES);
+    let mut clients: Vec<Client> = Vec::new();
+    for all in [2, 4, 8] {
+        while clients.len() < all {
+            clients.push(world.connect());
+        }
+        let before = waits(&world);
+        for _ in 0..40 {
+            for client in &mut clients {
+                let response = client.send(request("GET", "/open", &[])).response();
+                assert_eq!(response.status, 200);
+            }
+        }
+        let mut did = waits(&world);
+        for (worker, before) in before {
+            *did.get_mut(&worker).unwrap() -= before;
+        }
+        let (total, least) = (did.values().sum::<u64>(), did.values().min().unwrap());
+        // A quarter for the half that it is, since a worker need not wait where the upstream is quick.
+        assert!(did.len() == 2 && 4 * least > total, "{all}: {did:?}");
+    }
 }

@@ -8,14 +8,13 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::listener::io::Activity;
+use super::io::Activity;
 
 /// A request that was taken up and not yet answered whole.
 pub(super) struct InFlight(Arc<Activity>);
 
 impl InFlight {
     pub(super) fn begin(activity: Arc<Activity>) -> Self {
-        activity.arrived.store(false, Ordering::Relaxed);
         activity.requests.fetch_add(1, Ordering::Relaxed);
         activity.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(activity)
@@ -30,9 +29,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        // What arrived meanwhile was its body: with it answered, the connection rests. The rest of
-        // a next head, if it began there, counts from its next byte on.
-        self.0.arrived.store(false, Ordering::Relaxed);
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::listener::io::Activity;
+use super::io::Activity;
 use crate::platform::Clock;
 use crate::rules::frames::{Flood, Frames};
 
@@ -29,7 +29,7 @@ const SHARE: usize = 8;
 
 /// The unfinished heads of a worker's HTTP/2 connections, in bytes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heads(Arc<AtomicUsize>);
+pub(in crate::listener) struct Heads(Arc<AtomicUsize>);
 
 /// A connection's share of them.
 struct Held {

@@ -16,11 +16,9 @@ use crate::platform::poll_write_gathered;
 /// One task writes and reads it; the atomics are never contended.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Bytes arrived since the last request was taken up.
-    pub(super) arrived: AtomicBool,
     /// Requests that were taken up and not yet answered whole.
     pub(super) in_flight: AtomicU32,
-    /// Pieces of answers that are the library's to write: over HTTP/2, when their caller has room.
+    /// Pieces of answers that are the library's to write, when their caller has room.
     pub(super) unsent: AtomicU32,
     /// How often some of such a piece was written.
     pub(super) taken: AtomicU32,
@@ -28,13 +26,13 @@ pub(super) struct Activity {
     pub(super) requests: AtomicU32,
     /// The caller has yet to take what is being written: no rest, even if all is answered.
     pub(super) blocked: AtomicBool,
-    /// Part of a head has arrived over HTTP/2, and nothing else can before the rest of it.
+    /// Part of a head has arrived, and nothing else can before the rest of it.
     pub(super) in_head: AtomicBool,
-    /// The caller sent a flood of HTTP/2 frames that carry nothing.
+    /// The caller sent a flood of frames that carry nothing.
     pub(super) flooded: AtomicBool,
 }
 
-/// A socket whose arrivals are noted.
+/// A socket of which it is noted whether its caller takes what is written.
 pub(super) struct Watched<S> {
     stream: S,
     prefix: Bytes,
@@ -43,9 +41,6 @@ pub(super) struct Watched<S> {
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, prefix: Bytes, activity: Arc<Activity>) -> Self {
-        activity
-            .arrived
-            .store(!prefix.is_empty(), Ordering::Relaxed);
         Self {
             stream,
             prefix,
@@ -71,12 +66,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             self.prefix.advance(length);
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() != before {
-            self.activity.arrived.store(true, Ordering::Relaxed);
-        }
-        polled
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 

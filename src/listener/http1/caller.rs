@@ -1,0 +1,579 @@
+//! A caller's socket over HTTP/1.1, which the connection and the present request's body read in turn.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Frame;
+use spin::{Mutex, MutexGuard};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::wire::framing::{Framing, Piece};
+use crate::wire::incoming::{Broken, Source};
+use crate::wire::scratch;
+
+use super::head::{self, Bad, Head};
+
+/// How much of a body is read at once, at first.
+const STEP: usize = 8 * 1024;
+
+/// How much of it is read at once where as much is there.
+const LARGEST_STEP: usize = 64 * 1024;
+
+/// How much may arrive before it is asked for.
+const EARLY: usize = 64 * 1024;
+
+/// What tells a caller to go on (RFC 9110 §15.2.1).
+const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A caller's socket.
+///
+/// All that use it are on one worker, so its lock is never contended.
+pub(super) struct Caller<S>(Mutex<State<S>>);
+
+struct State<S> {
+    /// `None` once it is no longer HTTP.
+    stream: Option<S>,
+    /// What arrived and was not taken yet.
+    read: BytesMut,
+    /// How much of `read` is known to hold no whole head.
+    looked_at: usize,
+    /// What is to come of the present request's body.
+    framing: Framing,
+    /// How much of it is read at once.
+    step: usize,
+    /// What of [`GO_ON`] is to be sent before anything else.
+    go_on: &'static [u8],
+    /// The present request's caller waits to be told to go on.
+    expects: bool,
+    /// Nobody has read the body to its end, and nobody will.
+    is_lost: bool,
+    /// Who waits for more of the body.
+    reader: Option<Waker>,
+    /// Who waits for the body's end, to see from there on whether the caller leaves.
+    watcher: Option<Waker>,
+    /// Which request this is: whoever still has the body of another one reads nothing.
+    number: u64,
+}
+
+/// What a first look at what was read finds in it.
+type Whole = Result<Option<(Box<Head>, usize)>, Bad>;
+
+/// What a look for a head finds. Where it is not whole, who looked is woken once more of it comes.
+pub(super) enum Looked {
+    Head(Box<Head>),
+    /// None will come.
+    Never(NoHead),
+    /// Nothing of one has arrived. An empty line before it is none of it (RFC 9112 §2.2).
+    Nothing,
+    /// Some of one has.
+    Begun,
+}
+
+/// Why no request came.
+#[derive(Debug)]
+pub(super) enum NoHead {
+    /// The caller is done.
+    End,
+    /// The caller left amid a head, or its socket failed.
+    Io,
+    /// What came is none.
+    Bad(Bad),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
+    /// A caller of whom something was `read` already.
+    pub(super) fn new(stream: S, read: BytesMut) -> Self {
+        Self(Mutex::new(State {
+            stream: Some(stream),
+            read,
+            looked_at: 0,
+            framing: Framing::Length(0),
+            step: STEP,
+            go_on: &[],
+            expects: false,
+            is_lost: false,
+            reader: None,
+            watcher: None,
+            number: 0,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S>> {
+        self.0.lock()
+    }
+
+    /// Reads until a whole head of at most `limit` bytes is there.
+    pub(super) fn look_for_head(&self, cx: &mut Context<'_>, limit: usize) -> Looked {
+        let mut state = self.state();
+        match state.poll_head(cx, limit) {
+            Poll::Ready(Ok(head)) => Looked::Head(head),
+            Poll::Ready(Err(why)) => Looked::Never(why),
+            Poll::Pending => {
+                let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+                if state.read.iter().all(is_line_end) {
+                    Looked::Nothing
+                } else {
+                    Looked::Begun
+                }
+            }
+        }
+    }
+
+    /// The final answer begins: nothing can tell its caller to go on any more.
+    pub(super) fn begin_answer(&self) {
+        self.state().expects = false;
+    }
+
+    /// Ready once the caller has left, while its request is answered. What it sends meanwhile waits its
+    /// turn.
+    pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        let state = &mut *state;
+        // Before the body's end, whoever reads that finds out.
+        if !state.framing.is_over() && !state.is_lost {
+            state.watcher = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        while state.read.len() < EARLY {
+            let Some(stream) = &mut state.stream else {
+                return Poll::Pending;
+            };
+            let read = &mut state.read;
+            let polled = scratch::with(|room| {
+                let count = ready!(poll_read(stream, cx, room))?;
+                read.extend_from_slice(&room[..count]);
+                Poll::Ready(Ok::<_, io::Error>(count))
+            });
+            match ready!(polled) {
+                Ok(count) if count > 0 => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The request was answered whole: whether another one can follow. What has come of a body that
+    /// nobody read is passed over.
+    pub(super) fn finish(&self) -> bool {
+        let mut state = self.state();
+        let state = &mut *state;
+        // Nobody waits for that any more; and whoever still reads the body must not go on to what
+        // follows it.
+        state.expects = false;
+        state.watcher = None;
+        state.number += 1;
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+        let mut arrived = std::mem::take(&mut state.read).freeze();
+        while !state.framing.is_over() {
+            let passed = state.framing.take(&mut arrived);
+            if !matches!(passed, Ok(Some(_))) && !state.framing.is_over() {
+                state.is_lost = true;
+                return false;
+            }
+        }
+        if !arrived.is_empty() {
+            state.read.extend_from_slice(&arrived);
+        }
+        state.looked_at = 0;
+        !state.is_lost
+    }
+
+    /// The socket, which is no longer HTTP's, and what arrived on it.
+    pub(super) fn take(&self) -> Option<(S, Bytes)> {
+        let mut state = self.state();
+        let read = state.read.split().freeze();
+        state.number += 1;
+        // Whoever waits at the socket is forgotten with it.
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+        state.stream.take().map(|stream| (stream, read))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
+    fn poll_head(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<Box<Head>, NoHead>> {
+        loop {
+            if self.looked_at < self.read.len()
+                && let Some(head) = self.take_head(limit).map_err(NoHead::Bad)?
+            {
+                return Poll::Ready(Ok(head));
+            }
+            let Some(stream) = &mut self.stream else {
+                return Poll::Ready(Err(NoHead::End));
+            };
+            let read = &mut self.read;
+            let polled: Poll<io::Result<(usize, Option<Whole>)>> = scratch::with(|room| {
+                let count = ready!(poll_read(stream, cx, room))?;
+                if count == 0 || !read.is_empty() {
+                    read.extend_from_slice(&room[..count]);
+                    return Poll::Ready(Ok((count, None)));
+                }
+                // Most heads come at once, and with nothing behind them.
+                let whole = head::parse(&room[..count]);
+                let taken = match &whole {
+                    Ok(Some((_, length))) => *length,
+                    _ => 0,
+                };
+                read.extend_from_slice(&room[taken..count]);
+                Poll::Ready(Ok((count, Some(whole))))
+            });
+            match ready!(polled) {
+                Ok((0, _)) if self.read.is_empty() => return Poll::Ready(Err(NoHead::End)),
+                Err(_) | Ok((0, _)) => return Poll::Ready(Err(NoHead::Io)),
+                Ok((_, None)) => {}
+                Ok((_, Some(whole))) => match whole.map_err(NoHead::Bad)? {
+                    Some((_, length)) if length > limit => {
+                        return Poll::Ready(Err(NoHead::Bad(Bad::TooLarge)));
+                    }
+                    Some((head, _)) => {
+                        self.begin(&head);
+                        return Poll::Ready(Ok(head));
+                    }
+                    None => self.looked_at = self.read.len(),
+                },
+            }
+            if self.looked_at >= limit {
+                return Poll::Ready(Err(NoHead::Bad(Bad::TooLarge)));
+            }
+        }
+    }
+
+    /// The head that what was read begins with, if it is whole.
+    fn take_head(&mut self, limit: usize) -> Result<Option<Box<Head>>, Bad> {
+        // From its second piece on, only an end of lines may make it whole.
+        let may_be_whole = self.looked_at == 0 || {
+            let from = self.looked_at.saturating_sub(3);
+            let fresh = &self.read[from..];
+            memchr::memmem::find(fresh, b"\n\r\n").is_some()
+                || memchr::memmem::find(fresh, b"\n\n").is_some()
+        };
+        if may_be_whole && let Some((head, length)) = head::parse(&self.read)? {
+            if length > limit {
+                return Err(Bad::TooLarge);
+            }
+            self.read.advance(length);
+            self.begin(&head);
+            return Ok(Some(head));
+        }
+        self.looked_at = self.read.len();
+        if self.looked_at >= limit {
+            return Err(Bad::TooLarge);
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, head: &Head) {
+        self.looked_at = 0;
+        self.framing = head.framing;
+        self.step = STEP;
+        self.expects = head.expects && !head.framing.is_over();
+        if self.read.is_empty() {
+            // Nothing is kept for a connection that rests.
+            self.read = BytesMut::new();
+        }
+    }
+
+    /// Sends what tells the caller to go on, if that has begun.
+    fn poll_go_on(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.go_on.is_empty() {
+            let Some(stream) = &mut self.stream else {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            };
+            let count = ready!(Pin::new(&mut *stream).poll_write(cx, self.go_on))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.go_on = &self.go_on[count..];
+            if self.go_on.is_empty() {
+                // What TLS has taken in goes out with what follows, if it does not at once.
+                let _ = Pin::new(stream).poll_flush(cx)?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads more of the body behind what was read.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if std::mem::take(&mut self.expects) && self.read.is_empty() {
+            self.go_on = GO_ON;
+        }
+        if let Poll::Ready(Err(error)) = self.poll_go_on(cx) {
+            return Poll::Ready(Err(Broken::Io(error)));
+        }
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(Broken::Closed));
+        };
+        let wanted = match self.framing {
+            Framing::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            _ => usize::MAX,
+        };
+        let step = self.step.min(wanted.max(1));
+        self.read.reserve(step);
+        let polled = pin!(stream.read_buf(&mut self.read)).poll(cx);
+        let count = ready!(polled).map_err(Broken::Io)?;
+        if count == 0 {
+            return Poll::Ready(Err(Broken::Closed));
+        }
+        if count >= step {
+            self.step = (2 * self.step).min(LARGEST_STEP);
+        } else if count < step / 2 {
+            self.step = (self.step / 2).max(STEP);
+            // What is read slowly must not hold more memory than it has bytes.
+            self.read = BytesMut::from(&self.read[..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, Broken>> {
+        loop {
+            if !self.read.is_empty() {
+                let mut arrived = self.read.split().freeze();
+                let piece = self.framing.take(&mut arrived);
+                if !arrived.is_empty() {
+                    self.read = arrived
+                        .try_into_mut()
+                        .unwrap_or_else(|left| (&*left).into());
+                }
+                if let Some(piece) = piece.map_err(Broken::Malformed)? {
+                    return Poll::Ready(Ok(Some(piece)));
+                }
+            }
+            if self.framing.is_over() {
+                return Poll::Ready(Ok(None));
+            }
+            ready!(self.poll_more(cx))?;
+        }
+    }
+}
+
+/// The body of one request.
+pub(super) struct BodyOf<S> {
+    caller: Arc<Caller<S>>,
+    number: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> BodyOf<S> {
+    /// The body of the present request.
+    pub(super) fn present(caller: &Arc<Caller<S>>) -> Self {
+        Self {
+            caller: Arc::clone(caller),
+            number: caller.state().number,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for BodyOf<S> {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let mut state = self.caller.state();
+        if state.number != self.number || state.is_lost {
+            return Poll::Ready(Some(Err(Broken::Closed)));
+        }
+        let Poll::Ready(piece) = state.poll_piece(cx) else {
+            state.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        state.is_lost |= piece.is_err();
+        if (state.is_lost || state.framing.is_over())
+            && let Some(watcher) = state.watcher.take()
+        {
+            watcher.wake();
+        }
+        Poll::Ready(match piece {
+            Ok(Some(Piece::Data(data))) => Some(Ok(Frame::data(data))),
+            Ok(Some(Piece::Trailers(lines))) => Some(Ok(Frame::trailers(lines))),
+            Ok(None) => None,
+            Err(broken) => Some(Err(broken)),
+        })
+    }
+
+    fn framing(&self) -> Framing {
+        let state = self.caller.state();
+        if state.number == self.number {
+            state.framing
+        } else {
+            // It never came to its end.
+            Framing::Close
+        }
+    }
+}
+
+/// Writes to a caller, once what has to come before that was sent.
+pub(super) struct Writing<'a, S>(pub(super) &'a Caller<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Writing<'_, S> {
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut state = self.0.state();
+        ready!(state.poll_go_on(cx))?;
+        match &mut state.stream {
+            Some(stream) => write(Pin::new(stream), cx),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Writing<'_, S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, |stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, |stream, cx| stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, AsyncWrite::poll_flush)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, AsyncWrite::poll_shutdown)
+    }
+}
+
+fn poll_read(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    room: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(room);
+    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMIT: usize = 4 * 1024;
+
+    fn pair() -> (Arc<Caller<DuplexStream>>, DuplexStream) {
+        let (ours, theirs) = duplex(64 * 1024);
+        (Arc::new(Caller::new(ours, BytesMut::new())), theirs)
+    }
+
+    async fn head(caller: &Caller<DuplexStream>) -> Box<Head> {
+        let head = poll_fn(|cx| caller.state().poll_head(cx, LIMIT));
+        let head = timeout(Duration::from_secs(5), head).await;
+        head.expect("it came").ok().unwrap()
+    }
+
+    async fn frame(body: &BodyOf<DuplexStream>) -> Option<Result<Frame<Bytes>, Broken>> {
+        let frame = poll_fn(|cx| body.poll_frame(cx));
+        timeout(Duration::from_secs(5), frame)
+            .await
+            .expect("somebody is woken")
+    }
+
+    #[tokio::test]
+    async fn a_body_that_came_whole_and_that_nobody_read_is_passed_over() {
+        for body in [
+            "content-length: 5\r\n\r\nhello",
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\na: b\r\n\r\n",
+        ] {
+            let (caller, mut theirs) = pair();
+            let sent = format!("PUT /1 HTTP/1.1\r\n{body}\r\nGET /2 HTTP/1.1\r\n\r\n");
+            theirs.write_all(sent.as_bytes()).await.unwrap();
+            assert_eq!(head(&caller).await.parts.uri, "/1");
+            assert!(caller.finish(), "{body}");
+            assert_eq!(head(&caller).await.parts.uri, "/2");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_reads_on_into_the_next_request() {
+        let (caller, mut theirs) = pair();
+        let sent = b"PUT /1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n\
+            PUT /2 HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+        theirs.write_all(sent).await.unwrap();
+        head(&caller).await;
+        let first = BodyOf::present(&caller);
+        assert!(caller.finish());
+        assert!(matches!(frame(&first).await, Some(Err(Broken::Closed))));
+        head(&caller).await;
+        assert!(matches!(frame(&first).await, Some(Err(Broken::Closed))));
+        assert!(!first.framing().is_over(), "it was never whole");
+        let second = BodyOf::present(&caller);
+        let data = frame(&second).await.unwrap().unwrap().into_data();
+        assert_eq!(data.ok().unwrap(), "hello");
+        assert!(second.framing().is_over());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_body_hears_that_nobody_wants_it() {
+        let (caller, mut theirs) = pair();
+        theirs
+            .write_all(b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n")
+            .await
+            .unwrap();
+        head(&caller).await;
+        let body = BodyOf::present(&caller);
+        let finished = async {
+            tokio::task::yield_now().await;
+            assert!(!caller.finish(), "the rest of it would be the next head");
+        };
+        let (frame, ()) = tokio::join!(frame(&body), finished);
+        assert!(matches!(frame, Some(Err(Broken::Closed))));
+    }
+
+    #[tokio::test]
+    async fn a_caller_is_seen_to_leave_after_its_body_has_come() {
+        let (caller, mut theirs) = pair();
+        theirs
+            .write_all(b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n")
+            .await
+            .unwrap();
+        head(&caller).await;
+        let body = BodyOf::present(&caller);
+        let left = tokio::spawn({
+            let caller = Arc::clone(&caller);
+            async move { poll_fn(|cx| caller.poll_left(cx)).await }
+        });
+        tokio::task::yield_now().await;
+        theirs.write_all(b"hello").await.unwrap();
+        assert!(frame(&body).await.unwrap().is_ok());
+        tokio::task::yield_now().await;
+        assert!(!left.is_finished());
+        drop(theirs);
+        let left = timeout(Duration::from_secs(5), left).await;
+        left.expect("it was seen").unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_empty_line_before_a_head_is_no_head() {
+        let (caller, mut theirs) = pair();
+        theirs.write_all(b"\r\n").await.unwrap();
+        let looked = poll_fn(|cx| Poll::Ready(caller.look_for_head(cx, LIMIT)));
+        assert!(matches!(looked.await, Looked::Nothing));
+        theirs.write_all(b"GET /1 HTTP/1.1\r\n\r\n").await.unwrap();
+        assert_eq!(head(&caller).await.parts.uri, "/1");
+    }
+}

@@ -1,0 +1,286 @@
+//! A request's head as it comes over HTTP/1.1 (RFC 9112).
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri, Version, request};
+use httparse::{ParserConfig, Status};
+
+use crate::wire::framing::{Chunk, Framing};
+use crate::wire::names;
+
+/// The most lines that a head may have.
+const MOST_LINES: usize = 100;
+
+/// The longest target.
+const LONGEST_TARGET: usize = 65_534;
+
+/// A request's head, and what it says to this hop.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of its own, beside any of the others"
+)]
+pub(super) struct Head {
+    pub(super) parts: request::Parts,
+    /// Where its body ends.
+    pub(super) framing: Framing,
+    /// Its caller may send another request on the connection.
+    pub(super) persists: bool,
+    /// Its caller waits to be told to go on (RFC 9110 §10.1.1).
+    pub(super) expects: bool,
+    /// It takes trailers.
+    pub(super) trailers: bool,
+    /// It asks for another protocol.
+    pub(super) upgrades: bool,
+}
+
+/// Why there is no request in what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// It is not HTTP, or it could be read in more than one way.
+    Malformed,
+    /// Its head is too large.
+    TooLarge,
+    /// Its target is too long.
+    TargetTooLong,
+}
+
+/// Reads the head that `bytes` begin with, and says how long it is; `None` while it is not whole.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Box<Head>, usize)>, Bad> {
+    // Not filled beforehand: that would take longer than most heads.
+    let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
+    let mut parsed = httparse::Request::new(&mut []);
+    let config = ParserConfig::default();
+    match config.parse_request_with_uninit_headers(&mut parsed, bytes, &mut lines) {
+        Ok(Status::Complete(length)) => {
+            head(&bytes[..length], &parsed).map(|head| Some((head, length)))
+        }
+        Ok(Status::Partial) => Ok(None),
+        Err(httparse::Error::TooManyHeaders) => Err(Bad::TooLarge),
+        Err(_) => Err(Bad::Malformed),
+    }
+}
+
+fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, Bad> {
+    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(Bad::Malformed);
+    };
+    if target.len() > LONGEST_TARGET {
+        return Err(Bad::TargetTooLong);
+    }
+    let is_11 = version == 1;
+    // Copied in one piece, which the target and the values are then slices of.
+    let copied = Bytes::copy_from_slice(bytes);
+    let slice = |part: &[u8]| {
+        let at = part.as_ptr() as usize - bytes.as_ptr() as usize;
+        copied.slice(at..at + part.len())
+    };
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Bad::Malformed)?;
+    parts.uri = Uri::from_maybe_shared(slice(target.as_bytes())).map_err(|_| Bad::Malformed)?;
+    parts.version = if is_11 {
+        Version::HTTP_11
+    } else {
+        Version::HTTP_10
+    };
+    let mut said = Said::default();
+    parts.headers = HeaderMap::with_capacity(parsed.headers.len());
+    for line in &*parsed.headers {
+        let name = names::name(line.name.as_bytes()).map_err(|_| Bad::Malformed)?;
+        let value =
+            HeaderValue::from_maybe_shared(slice(line.value)).map_err(|_| Bad::Malformed)?;
+        if said.takes(&name, &value)? {
+            parts.headers.append(name, value);
+        }
+    }
+    if said.chunked && !is_11 {
+        return Err(Bad::Malformed);
+    }
+    if said.chunked && said.length.is_some() {
+        // It means nothing beside the chunks, and might be believed by whoever comes next.
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
+    let framing = match said.length {
+        _ if said.chunked => Framing::Chunked(Chunk::Size),
+        length => Framing::Length(length.unwrap_or(0)),
+    };
+    Ok(Box::new(Head {
+        framing,
+        // Whoever says two lengths may mean the other (RFC 9112 §6.1).
+        persists: !said.close
+            && (is_11 || said.keep_alive)
+            && !(said.chunked && said.length.is_some()),
+        expects: said.expects && is_11,
+        trailers: said.trailers,
+        upgrades: said.upgrades && is_11,
+        parts,
+    }))
+}
+
+/// What lines say to this hop.
+#[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of its own, beside any of the others"
+)]
+struct Said {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
+    trailers: bool,
+    upgrades: bool,
+}
+
+impl Said {
+    /// Reads a line; false where it only repeats one.
+    fn takes(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Bad> {
+        let bytes = value.as_bytes();
+        if *name == header::CONTENT_LENGTH {
+            let length = length(bytes).ok_or(Bad::Malformed)?;
+            let before = self.length.replace(length);
+            if before.is_some_and(|before| before != length) {
+                return Err(Bad::Malformed);
+            }
+            return Ok(before.is_none());
+        }
+        if *name == header::TRANSFER_ENCODING {
+            // RFC 9112 §6.1: a coding that is not known, or not once.
+            if self.chunked || !bytes.eq_ignore_ascii_case(b"chunked") {
+                return Err(Bad::Malformed);
+            }
+            self.chunked = true;
+        } else if *name == header::CONNECTION {
+            for option in bytes.split(|byte| *byte == b',') {
+                let option = option.trim_ascii();
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if *name == header::EXPECT {
+            self.expects = bytes.eq_ignore_ascii_case(b"100-continue");
+        } else if *name == header::TE {
+            let mut codings = bytes.split(|byte| *byte == b',');
+            self.trailers |=
+                codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+        } else if *name == header::UPGRADE {
+            self.upgrades = true;
+        }
+        Ok(true)
+    }
+}
+
+/// RFC 9110 §8.6: digits alone.
+fn length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(lines: &str) -> Result<Box<Head>, Bad> {
+        let text = format!("GET /a?b {lines}\r\n\r\nrest");
+        let (head, length) = parse(text.as_bytes())?.expect("it is whole");
+        assert_eq!(length, text.len() - 4);
+        Ok(head)
+    }
+
+    #[test]
+    fn the_head_says_where_the_body_ends_and_what_comes_after() {
+        let chunked = Framing::Chunked(Chunk::Size);
+        for (lines, framing, persists) in [
+            ("HTTP/1.1", Framing::Length(0), true),
+            (
+                "HTTP/1.1\r\nConnection: x, Close",
+                Framing::Length(0),
+                false,
+            ),
+            (
+                "HTTP/1.1\r\nConnection: close\r\nConnection: keep-alive",
+                Framing::Length(0),
+                false,
+            ),
+            ("HTTP/1.0", Framing::Length(0), false),
+            (
+                "HTTP/1.0\r\nConnection: Keep-Alive",
+                Framing::Length(0),
+                true,
+            ),
+            ("HTTP/1.1\r\nContent-Length: 5", Framing::Length(5), true),
+            (
+                "HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5",
+                Framing::Length(5),
+                true,
+            ),
+            ("HTTP/1.1\r\nTransfer-Encoding: Chunked", chunked, true),
+            (
+                "HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
+                chunked,
+                false,
+            ),
+            (
+                "HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+                chunked,
+                false,
+            ),
+        ] {
+            let head = parsed(lines).unwrap();
+            assert_eq!(
+                (head.framing, head.persists),
+                (framing, persists),
+                "{lines}"
+            );
+            let lengths = head.parts.headers.get_all("content-length").iter().count();
+            assert_eq!(
+                lengths,
+                usize::from(framing == Framing::Length(5)),
+                "{lines}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for lines in [
+            "HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6",
+            "HTTP/1.1\r\nContent-Length: 5, 5",
+            "HTTP/1.1\r\nContent-Length: +5",
+            "HTTP/1.1\r\nContent-Length:",
+            "HTTP/1.1\r\nContent-Length: 99999999999999999999",
+            "HTTP/1.1\r\nTransfer-Encoding: gzip, chunked",
+            "HTTP/1.1\r\nTransfer-Encoding: identity",
+            "HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "HTTP/1.0\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1\r\nA : b",
+            "HTTP/1.1\r\nA: b\r\n c",
+            "HTTP/1.1\r\nA: b\rc",
+            "HTTP/1.1\r\nA: b\0c",
+            "HTTP/2.0",
+            "HTTP/1.2",
+        ] {
+            assert_eq!(parsed(lines).err(), Some(Bad::Malformed), "{lines:?}");
+        }
+        let many = format!("HTTP/1.1{}", "\r\na: b".repeat(MOST_LINES + 1));
+        assert_eq!(parsed(&many).err(), Some(Bad::TooLarge));
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(LONGEST_TARGET));
+        assert_eq!(parse(long.as_bytes()).err(), Some(Bad::TargetTooLong));
+    }
+
+    #[test]
+    fn a_head_is_whole_or_is_not_there() {
+        let text = b"POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nTE: x, trailers\r\nUpgrade: y\r\n\r\n";
+        for end in 0..text.len() {
+            assert!(parse(&text[..end]).unwrap().is_none(), "{end}");
+        }
+        let (head, _) = parse(text).unwrap().unwrap();
+        assert!(head.expects && head.trailers && head.upgrades);
+        assert_eq!(head.parts.uri, "/a");
+        assert_eq!(head.parts.headers["host"], "h");
+    }
+}

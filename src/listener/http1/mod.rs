@@ -1,0 +1,241 @@
+//! One connection over HTTP/1.1: its requests one after the other, and what it waits for in between.
+
+mod answer;
+mod caller;
+mod head;
+mod waiting;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Request, Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::listener::connection::{Seat, TOO_SLOW, Trouble, date};
+use crate::listener::{Service, Stage};
+use crate::platform::Monotonic;
+use crate::wire::incoming::Incoming;
+use crate::wire::outgoing::Unsent;
+use crate::wire::upgraded::{Begun, CallersEnd};
+
+use answer::Asked;
+use caller::{BodyOf, Caller, Writing};
+use head::{Bad, Head};
+use waiting::{Next, Waiting};
+
+/// How long the end of a connection may take, once it is decided.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How much of a body that nobody reads is taken from its caller, so that it reads its answer.
+const LINGERS: usize = 256 * 1024;
+
+const MALFORMED: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
+connection: close\r\ncontent-length: 250\r\n\r\n\
+{\"type\":\"urn:gatelet:problem:request_malformed\",\"title\":\"Bad Request\",\"status\":400,\
+\"code\":\"request_malformed\",\"detail\":\"The request is not well-formed HTTP.\",\"requestId\":\"\",\
+\"error\":\"request_malformed\",\"message\":\"The request is not well-formed HTTP.\"}";
+
+const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
+content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 253\r\n\r\n\
+{\"type\":\"urn:gatelet:problem:head_too_large\",\"title\":\"Request Header Fields Too Large\",\"status\":431,\
+\"code\":\"head_too_large\",\"detail\":\"The request's head is too large.\",\"requestId\":\"\",\
+\"error\":\"head_too_large\",\"message\":\"The request's head is too large.\"}";
+
+const TARGET_TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\n\
+content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 230\r\n\r\n\
+{\"type\":\"urn:gatelet:problem:uri_too_long\",\"title\":\"URI Too Long\",\"status\":414,\
+\"code\":\"uri_too_long\",\"detail\":\"The request's target is too long.\",\"requestId\":\"\",\
+\"error\":\"uri_too_long\",\"message\":\"The request's target is too long.\"}";
+
+/// What comes after an answer.
+enum After {
+    /// Another request may.
+    Another,
+    /// The connection ends.
+    End,
+    /// It ends, and some of a body may still arrive.
+    Unread,
+    /// The connection is another protocol's.
+    Upgraded,
+}
+
+/// Serves a connection of which something was `read` already, until it ends.
+///
+/// Dropping the future closes the connection at once, and drops the request that is being answered.
+pub(super) async fn serve<S, V>(
+    stream: S,
+    read: BytesMut,
+    peer: Arc<V::Peer>,
+    seat: Seat<V>,
+) -> Result<(), Trouble>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: Service,
+{
+    let caller = Arc::new(Caller::new(stream, read));
+    let ended = converse(&caller, &peer, &seat).await;
+    let (ended, unread) = match ended {
+        Ok(unread) => (Ok(()), unread),
+        Err(trouble) => (Err(trouble), trouble == Trouble::Protocol),
+    };
+    let Some((mut stream, _)) = caller.take() else {
+        return ended;
+    };
+    if ended == Err(Trouble::Io) {
+        // An answer that was cut off must not look as if this were its end.
+        return ended;
+    }
+    let farewell = async {
+        stream.shutdown().await?;
+        if unread {
+            linger(&mut stream).await?;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // The caller may be gone already; there is nobody else to tell.
+    let _ = timeout(FAREWELL, farewell).await;
+    ended
+}
+
+/// Answers one request after the other; whether some of a body may still arrive.
+async fn converse<S, V>(
+    caller: &Arc<Caller<S>>,
+    peer: &Arc<V::Peer>,
+    seat: &Seat<V>,
+) -> Result<bool, Trouble>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: Service,
+{
+    let mut waiting = Waiting::new(seat);
+    // Large, and made once for many requests: answering takes place in it.
+    let mut room = None;
+    let old = Monotonic(seat.clock.monotonic().0 + seat.limits.age);
+    loop {
+        let head = match waiting.next(caller).await {
+            Next::Request(head) => head,
+            Next::Rests => {
+                room = None;
+                continue;
+            }
+            Next::End => return Ok(false),
+            Next::Broken => return Err(Trouble::Io),
+            Next::Late => {
+                tell(caller, TOO_SLOW).await;
+                return Err(Trouble::HeadTimeout);
+            }
+            Next::Bad(bad) => {
+                let answer = match bad {
+                    Bad::Malformed => MALFORMED,
+                    Bad::TooLarge => TOO_LARGE,
+                    Bad::TargetTooLong => TARGET_TOO_LONG,
+                };
+                tell(caller, answer).await;
+                return Err(Trouble::Protocol);
+            }
+        };
+        let began = seat.clock.monotonic();
+        let call = |request| seat.service.call(peer, began, request);
+        let is_last = began >= old;
+        let room = room.get_or_insert_with(|| Box::pin(None)).as_mut();
+        match answer(caller, seat, head, is_last, room, call).await? {
+            After::Another => {}
+            After::End | After::Upgraded => return Ok(false),
+            After::Unread => return Ok(true),
+        }
+    }
+}
+
+/// Has a request answered, and sends the answer; `call` is what answers, which takes place in `room`.
+async fn answer<S, V, F>(
+    caller: &Arc<Caller<S>>,
+    seat: &Seat<V>,
+    head: Box<Head>,
+    is_last: bool,
+    mut room: Pin<&mut Option<F>>,
+    call: impl FnOnce(Request<Incoming>) -> F,
+) -> Result<After, Trouble>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: Service,
+    F: Future<Output = Response<V::Body>>,
+{
+    let mut asked = Asked::new(&head);
+    let Head {
+        mut parts,
+        framing,
+        upgrades,
+        ..
+    } = *head;
+    let upgrade = upgrades.then(|| {
+        // A tunnel takes it along: it is still this connection when its HTTP has ended.
+        parts.extensions.insert(seat.hold.clone());
+        CallersEnd::offer(&mut parts.extensions)
+    });
+    let body = if framing.is_over() {
+        Incoming::Empty
+    } else {
+        Incoming::Http1(Box::new(BodyOf::present(caller)))
+    };
+    room.set(Some(call(Request::from_parts(parts, body))));
+    let answered = poll_fn(|cx| match room.as_mut().as_pin_mut() {
+        Some(answering) => match answering.poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => caller.poll_left(cx).map(|()| None),
+        },
+        None => Poll::Ready(None),
+    })
+    .await;
+    room.set(None);
+    let (parts, body) = answered.ok_or(Trouble::Io)?.into_parts();
+    asked.persists &= seat.stages.current() == Stage::Serving && !is_last;
+    let (mut answer, persists) = answer::write(&parts, body, asked, || date(&*seat.clock));
+    caller.begin_answer();
+    let sending = poll_fn(|cx| match answer.poll_send(cx, &mut Writing(caller)) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => caller.poll_left(cx).map(|()| None),
+    });
+    match sending.await {
+        Some(Ok(())) => {}
+        Some(Err(Unsent::Body(_) | Unsent::Io(_))) | None => return Err(Trouble::Io),
+    }
+    if let Some(upgrade) = upgrade
+        && parts.status == StatusCode::SWITCHING_PROTOCOLS
+    {
+        if let Some((stream, read)) = caller.take() {
+            // Whoever wanted it may be gone, and it is closed then.
+            let _ = upgrade.send(Box::new(Begun::new(read, stream)));
+        }
+        return Ok(After::Upgraded);
+    }
+    Ok(match (caller.finish(), persists) {
+        (true, true) => After::Another,
+        (true, false) => After::End,
+        (false, _) => After::Unread,
+    })
+}
+
+/// Sends an answer to what was no request.
+async fn tell<S: AsyncRead + AsyncWrite + Unpin>(caller: &Caller<S>, answer: &[u8]) {
+    // The caller may be gone already; there is nobody else to tell.
+    let _ = timeout(FAREWELL, Writing(caller).write_all(answer)).await;
+}
+
+/// Reads on for a while: a socket that is closed with something unread is reset, and its caller loses
+/// the answer (RFC 9112 §9.6).
+async fn linger(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
+    let mut taken = 0;
+    let mut room = vec![0; 8 * 1024];
+    while taken < LINGERS {
+        match stream.read(&mut room).await? {
+            0 => return Ok(()),
+            count => taken += count,
+        }
+    }
+    Ok(())
+}

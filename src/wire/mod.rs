@@ -1,0 +1,9 @@
+//! HTTP/1.1 on the wire, as callers and upstreams both speak it: framing, bodies, messages on their way
+//! out.
+
+pub mod framing;
+pub mod incoming;
+pub mod names;
+pub mod outgoing;
+pub mod scratch;
+pub mod upgraded;
