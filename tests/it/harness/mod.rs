@@ -8,6 +8,7 @@ mod clock;
 mod forwarder;
 mod h2;
 mod h2_upstream;
+mod in_process;
 mod process;
 mod random;
 mod redis;

@@ -1,18 +1,15 @@
 //! The program in this process, with time in the test's hands.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
-use gatelet::app::App;
-use gatelet::config::{self, Overrides};
 use gatelet::platform::{Platform, Resolver};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 
 use super::client::{Client, Response, request};
 use super::clock::HandClock;
+use super::in_process::InProcess;
 use super::upstream::Upstream;
 use super::world::{World, configuration};
 
@@ -26,10 +23,8 @@ const FILE: &str = "config.toml";
 
 /// A gatelet whose clock stands still until it is moved.
 pub(crate) struct Timed {
+    gatelet: InProcess,
     clock: HandClock,
-    proxy: SocketAddr,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
     folder: Arc<TempDir>,
 }
 
@@ -65,27 +60,10 @@ impl Timed {
     }
 
     fn run(folder: Arc<TempDir>, clock: HandClock, platform: Platform) -> Self {
-        let loaded = config::load(&folder.path().join(FILE), &Overrides::default());
-        let config = loaded.unwrap_or_else(|problems| panic!("{:?}", problems.list));
-        let (end, ended) = oneshot::channel();
-        let (tell, told) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let app = App::start(&config.config, &platform).await.unwrap();
-                tell.send(app.proxy()).unwrap();
-                let _ = ended.await;
-                app.stop().await;
-            });
-        });
+        let gatelet = InProcess::start(&folder.path().join(FILE), platform);
         Self {
+            gatelet,
             clock,
-            proxy: told.recv().unwrap(),
-            end: Some(end),
-            thread: Some(thread),
             folder,
         }
     }
@@ -97,22 +75,12 @@ impl Timed {
 
     /// Where it listens.
     pub(crate) fn proxy(&self) -> SocketAddr {
-        self.proxy
+        self.gatelet.proxy
     }
 
     /// One `GET` on a fresh connection.
     pub(crate) fn get(&self, target: &str, headers: &[(&str, &str)]) -> Response {
         self.send(request("GET", target, headers))
-    }
-}
-
-impl Drop for Timed {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || thread::panicking(), "gatelet panicked");
-        }
     }
 }
 
@@ -124,7 +92,7 @@ pub(crate) trait Serve {
 
 impl Serve for Timed {
     fn send(&self, bytes: impl AsRef<[u8]>) -> Response {
-        Client::connect(self.proxy).send(bytes).response()
+        Client::connect(self.gatelet.proxy).send(bytes).response()
     }
 }
 
