@@ -180,7 +180,7 @@ class Api:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             # Python's own is 5, and what comes at once beyond that waits for a second to be let in.
-            request_queue_size = 128
+            request_queue_size = 4096
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
