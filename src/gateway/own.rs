@@ -47,7 +47,7 @@ impl<'a> Walk<'a> {
     pub(super) async fn answer_own(
         &mut self,
         route: &'a OwnRoute,
-        parts: Parts,
+        parts: &Parts,
         body: Incoming,
     ) -> Result<Answer, Refusal> {
         let admitted = self
@@ -70,7 +70,7 @@ impl<'a> Walk<'a> {
     async fn answer_admitted(
         &self,
         route: &'a OwnRoute,
-        parts: Parts,
+        parts: &Parts,
         body: Incoming,
         meter: &Meter,
     ) -> Result<Answer, Refusal> {
@@ -88,7 +88,7 @@ impl<'a> Walk<'a> {
         } else {
             Bytes::new()
         };
-        let (scheme, host) = peer::address_used(&parts, self.peer, self.caller);
+        let (scheme, host) = peer::address_used(parts, self.peer, self.caller);
         let call = Call {
             route,
             path: parts.uri.path(),

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::platform::Platform;
+use crate::wire::scratch;
 
 /// Request ids: unguessable enough not to collide, cheap enough to make for every request.
 #[derive(Debug)]
@@ -38,8 +38,7 @@ impl RequestIds {
         for (digits, byte) in text.as_chunks_mut().0.iter_mut().zip(id.to_be_bytes()) {
             *digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
         }
-        // Shared from the start: it is cloned for the upstream, the answer and the log.
-        HeaderValue::from_maybe_shared(Bytes::from_owner(text))
+        HeaderValue::from_maybe_shared(scratch::copied(&text))
             .unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }

@@ -30,6 +30,7 @@ use crate::upstream::forward::{Failure, forward};
 use crate::upstream::head::Head;
 use crate::upstream::tunnel::{self, Upgrade};
 use crate::wire::incoming::Incoming;
+use crate::wire::scratch;
 use crate::wire::upgraded::CallersEnd;
 
 use super::admission::{Entrant, Gate, Needs};
@@ -100,71 +101,77 @@ impl Core {
     /// Answers one request; a refusal is an answer like any other.
     ///
     /// Dropped before it is done, the request's caller went away, and the upstream sees that.
-    pub async fn answer(
+    pub fn answer(
         self: &Arc<Self>,
         peer: &Peer,
         began: Monotonic,
         request: Request<Incoming>,
-    ) -> Response<AnswerBody> {
-        let snapshot = self.snapshot.load_full();
-        let (parts, body) = request.into_parts();
-        let caller = peer.caller(&parts.headers, &snapshot.trusted_proxies);
-        let request_id = caller
-            .through_trusted
-            .then(|| forwarded::believed_request_id(&parts.headers))
-            .flatten()
-            .unwrap_or_else(|| self.request_ids.next());
-        let lines = Lines::of(&parts.headers);
-        let grpc = lines.has(Line::ContentType) && answer::is_grpc(&parts.headers);
-        let head = parts.method == Method::HEAD;
-        let http2 = parts.version == Version::HTTP_2;
-        let answering = snapshot.cors.as_ref().filter(|cors| cors.answers());
-        let is_preflight = answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
-        let grant = answering.map(|cors| cors.grant(&parts.headers));
-        let exchange = Exchange::begin(self, request_id.clone(), caller, &parts, began);
-        let upgrade = if lines.has(Line::Upgrade) || parts.method == Method::CONNECT {
-            Upgrade::asked(
-                &parts.method,
-                parts.version,
-                &parts.headers,
-                &parts.extensions,
-            )
-        } else {
-            None
-        };
-        let mut walk = Walk {
-            core: self,
-            snapshot: &snapshot,
-            peer,
-            caller,
-            exchange,
-            wanted: Wanted::default(),
-            lines,
-            upgrade,
-            grpc,
-            http2,
-        };
-        let mut response = match walk.proceed(parts, body).await {
-            Ok(response) => walk.relay(response),
-            Err(refusal) => {
-                let context = answer::Context {
-                    realm: &snapshot.realm,
-                    request_id: &request_id,
-                    wanted: walk.wanted,
-                    grpc,
-                    head,
-                };
-                let response = answer::refusal(&refusal, &context);
-                walk.exchange.refused(&refusal);
-                walk.own(response)
+    ) -> impl Future<Output = Response<AnswerBody>> + Send {
+        // Out here, since a future has room twice for what it takes apart.
+        let (mut parts, body) = request.into_parts();
+        async move {
+            let snapshot = self.snapshot.load_full();
+            let caller = peer.caller(&parts.headers, &snapshot.trusted_proxies);
+            let request_id = caller
+                .through_trusted
+                .then(|| forwarded::believed_request_id(&parts.headers))
+                .flatten()
+                .unwrap_or_else(|| self.request_ids.next());
+            let lines = Lines::of(&parts.headers);
+            let grpc = lines.has(Line::ContentType) && answer::is_grpc(&parts.headers);
+            let head = parts.method == Method::HEAD;
+            let http2 = parts.version == Version::HTTP_2;
+            let answering = snapshot.cors.as_ref().filter(|cors| cors.answers());
+            let is_preflight =
+                answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
+            let grant = answering.map(|cors| cors.grant(&parts.headers));
+            let exchange = Exchange::begin(self, request_id.clone(), caller, &parts, began);
+            let upgrade = if lines.has(Line::Upgrade) || parts.method == Method::CONNECT {
+                Upgrade::asked(
+                    &parts.method,
+                    parts.version,
+                    &parts.headers,
+                    &parts.extensions,
+                )
+            } else {
+                None
+            };
+            let mut walk = Walk {
+                core: self,
+                snapshot: &snapshot,
+                peer,
+                caller,
+                exchange,
+                wanted: Wanted::default(),
+                lines,
+                upgrade,
+                grpc,
+                http2,
+            };
+            let answer = walk.proceed(&mut parts, body).await;
+            scratch::give_table_back(std::mem::take(&mut parts.headers));
+            let mut response = match answer {
+                Ok(response) => walk.relay(response),
+                Err(refusal) => {
+                    let context = answer::Context {
+                        realm: &snapshot.realm,
+                        request_id: &request_id,
+                        wanted: walk.wanted,
+                        grpc,
+                        head,
+                    };
+                    let response = answer::refusal(&refusal, &context);
+                    walk.exchange.refused(&refusal);
+                    walk.own(response)
+                }
+            };
+            let headers = response.headers_mut();
+            headers.insert(X_REQUEST_ID, request_id);
+            if let Some(grant) = grant {
+                grant.write(headers, is_preflight);
             }
-        };
-        let headers = response.headers_mut();
-        headers.insert(X_REQUEST_ID, request_id);
-        if let Some(grant) = grant {
-            grant.write(headers, is_preflight);
+            response
         }
-        response
     }
 
     /// Waits until something of what was `proven` is refused.
@@ -190,14 +197,14 @@ pub(super) enum Answer {
 
 impl<'a> Walk<'a> {
     /// Steps 1 to 9: judge, match, authenticate, admit, rewrite, forward.
-    async fn proceed(&mut self, mut parts: Parts, body: Incoming) -> Result<Answer, Refusal> {
-        let destination = match self.locate(&parts) {
+    async fn proceed(&mut self, parts: &mut Parts, body: Incoming) -> Result<Answer, Refusal> {
+        let destination = match self.locate(parts) {
             Ok(Located::At(destination)) => destination,
             Ok(Located::Own(route)) => return Box::pin(self.answer_own(route, parts, body)).await,
             Ok(Located::Here(response)) => return Ok(Answer::Own(response)),
             Err(reject) => return Err(self.decided(reject.into())),
         };
-        let entrant = match self.admit(&destination, &parts, &body).await {
+        let entrant = match self.admit(&destination, parts, &body).await {
             Ok(entrant) => entrant,
             Err(refusal) => return Err(self.decided(refusal)),
         };
@@ -217,7 +224,7 @@ impl<'a> Walk<'a> {
                 (!proven.is_nobody()).then(|| self.core.ending(proven.clone()))
             }),
         };
-        if self.is_small(&parts) {
+        if self.is_small(parts) {
             outbound
                 .gather(route.response_timeout)
                 .await
@@ -234,7 +241,7 @@ impl<'a> Walk<'a> {
             upgrade: self.upgrade,
             lines: self.lines,
         };
-        let mut head = rewrite.head(&parts, &entrant);
+        let mut head = rewrite.head(parts, &entrant);
         let accept = match (self.upgrade, &head) {
             (Some(Upgrade::Http1), Head::Http2(_)) => Some(
                 tunnel::accept_value(&parts.headers)
@@ -261,7 +268,9 @@ impl<'a> Walk<'a> {
                 head.with_body(outbound, length)
             }
         };
-        drop(parts);
+        // The upstream may take long.
+        let _ = std::mem::take(&mut parts.uri);
+        scratch::give_table_back(std::mem::take(&mut parts.headers));
         self.exchange.metered(meter.clone());
         self.exchange.allowed(entrant.proven);
         let clock = &self.core.platform.clock;

@@ -336,7 +336,7 @@ fn poll_head(
             }
             // Copied in one piece, which the fields and the body are then slices of.
             Poll::Ready(Ok(if begun.is_empty() {
-                Bytes::copy_from_slice(&buffer[..count])
+                scratch::copied(&buffer[..count])
             } else {
                 begun.extend_from_slice(&buffer[..count]);
                 Bytes::from(std::mem::take(begun))

@@ -11,7 +11,7 @@ use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
 use crate::wire::framing::{Chunk, Framing, Malformed};
-use crate::wire::names;
+use crate::wire::{names, scratch};
 
 /// The most lines that an answer's head may have.
 const MOST_LINES: usize = 128;
@@ -118,7 +118,7 @@ fn head(
         response.extensions_mut().insert(reason);
     }
     let headers = response.headers_mut();
-    headers.reserve(parsed.headers.len() + ADDED);
+    *headers = scratch::table(parsed.headers.len() + ADDED);
     let mut hop = Hop::default();
     for line in &*parsed.headers {
         let name = names::name(line.name.as_bytes())

@@ -1,6 +1,10 @@
-//! Room to read into, which what was read does not keep, and room to write heads in.
+//! What a thread's messages have one after the other: room to read into and to write heads in, what is kept of heads,
+//! and the tables of their fields.
 
 use std::cell::{Cell, RefCell};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 
 /// How much is read at once where it is not known how much there is.
 const ROOM: usize = 16 * 1024;
@@ -11,9 +15,23 @@ const HEAD: usize = 2 * 1024;
 /// What is kept to be written in again.
 const KEPT: usize = 4 * HEAD;
 
+/// How much memory short copies share, which is free once all of them are.
+const SHARED: usize = 4 * 1024;
+
+/// The longest copy that is a short one.
+const SHORT: usize = 1024;
+
+/// The most fields that a table has room for which is used again.
+const FIELDS: usize = 32;
+
+/// How many tables wait to be used again.
+const TABLES: usize = 16;
+
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; ROOM].into());
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static COPIES: RefCell<BytesMut> = RefCell::default();
+    static SPARE_TABLES: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends this thread's room. What it holds is whatever was read last.
@@ -37,5 +55,73 @@ pub fn give_back(mut room: Vec<u8>) {
     if room.capacity() <= KEPT {
         room.clear();
         SPARE.set(room);
+    }
+}
+
+/// A copy of `bytes`, which parts can be taken of. Short ones share their memory, so that most of them
+/// cost no allocation.
+pub fn copied(bytes: &[u8]) -> Bytes {
+    if bytes.len() > SHORT {
+        return Bytes::copy_from_slice(bytes);
+    }
+    COPIES.with_borrow_mut(|room| {
+        if room.capacity() < bytes.len() {
+            room.reserve(SHARED);
+        }
+        room.extend_from_slice(bytes);
+        room.split().freeze()
+    })
+}
+
+/// An empty table with room for so many fields: one that was given back, or a new one.
+pub fn table(fields: usize) -> HeaderMap {
+    let spare = SPARE_TABLES.with_borrow_mut(Vec::pop);
+    let mut table = spare.unwrap_or_default();
+    table.reserve(fields);
+    table
+}
+
+/// Gives a table back, for another head of this thread.
+pub fn give_table_back(mut table: HeaderMap) {
+    table.clear();
+    if (1..=FIELDS).contains(&table.capacity()) {
+        SPARE_TABLES.with_borrow_mut(|spare| {
+            if spare.len() < TABLES {
+                spare.push(table);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header};
+
+    use super::*;
+
+    #[test]
+    fn a_copy_stays_what_it_was() {
+        let lengths = [1, SHORT, SHORT + 1, 0, SHARED, 7, SHORT - 1];
+        let texts = lengths.iter().cycle().zip(0_u8..100);
+        let texts: Vec<_> = texts.map(|(length, text)| vec![text; *length]).collect();
+        let mut copies: Vec<_> = texts.iter().map(|text| (text, copied(text))).collect();
+        // What is given up meanwhile makes room for others.
+        copies.retain(|(text, _)| text.first().is_none_or(|byte| byte % 3 > 0));
+        copies.extend(texts.iter().map(|text| (text, copied(text))));
+        for (text, copy) in copies {
+            assert_eq!(copy, text);
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_given_back_is_empty() {
+        for fields in [1, FIELDS, 10 * FIELDS] {
+            let mut given = table(fields);
+            for value in 0..fields {
+                given.append(header::ACCEPT, HeaderValue::from(value));
+            }
+            give_table_back(given);
+            assert!(table(fields).is_empty());
+        }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version, request};
 use httparse::{ParserConfig, Status};
 
 use crate::wire::framing::{Chunk, Framing};
-use crate::wire::names;
+use crate::wire::{names, scratch};
 
 /// The most lines that a head may have.
 const MOST_LINES: usize = 100;
@@ -73,7 +72,7 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
     }
     let is_11 = version == 1;
     // Copied in one piece, which the target and the values are then slices of.
-    let copied = Bytes::copy_from_slice(bytes);
+    let copied = scratch::copied(bytes);
     let slice = |part: &[u8]| {
         let at = part.as_ptr() as usize - bytes.as_ptr() as usize;
         copied.slice(at..at + part.len())
@@ -87,7 +86,7 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
         Version::HTTP_10
     };
     let mut said = Said::default();
-    parts.headers = HeaderMap::with_capacity(parsed.headers.len());
+    parts.headers = scratch::table(parsed.headers.len());
     for line in &*parsed.headers {
         let name = names::name(line.name.as_bytes()).map_err(|_| Bad::Malformed)?;
         let value =

@@ -21,6 +21,7 @@ use crate::listener::{Service, Stage};
 use crate::platform::Monotonic;
 use crate::wire::incoming::Incoming;
 use crate::wire::outgoing::Unsent;
+use crate::wire::scratch;
 use crate::wire::upgraded::{Begun, CallersEnd};
 
 use answer::Asked;
@@ -192,9 +193,10 @@ where
     })
     .await;
     room.set(None);
-    let (parts, body) = answered.ok_or(Trouble::Io)?.into_parts();
+    let (mut parts, body) = answered.ok_or(Trouble::Io)?.into_parts();
     asked.persists &= seat.stages.current() == Stage::Serving && !is_last;
     let (mut answer, persists) = answer::write(&parts, body, asked, || date(&*seat.clock));
+    scratch::give_table_back(std::mem::take(&mut parts.headers));
     caller.begin_answer();
     let sending = poll_fn(|cx| match answer.poll_send(cx, &mut Writing(caller)) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
