@@ -39,6 +39,8 @@ struct State<S> {
     stream: Option<S>,
     /// What arrived and was not taken yet.
     read: BytesMut,
+    /// What came before `read`, where pieces of a body are taken from it.
+    arrived: Bytes,
     /// How much of `read` is known to hold no whole head.
     looked_at: usize,
     /// What is to come of the present request's body.
@@ -90,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
         Self(Mutex::new(State {
             stream: Some(stream),
             read,
+            arrived: Bytes::new(),
             looked_at: 0,
             framing: Framing::Length(0),
             step: STEP,
@@ -169,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
         if let Some(reader) = state.reader.take() {
             reader.wake();
         }
+        state.rejoin();
         let mut arrived = std::mem::take(&mut state.read).freeze();
         while !state.framing.is_over() {
             let passed = state.framing.take(&mut arrived);
@@ -187,6 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
     /// The socket, which is no longer HTTP's, and what arrived on it.
     pub(super) fn take(&self) -> Option<(S, Bytes)> {
         let mut state = self.state();
+        state.rejoin();
         let read = state.read.split().freeze();
         state.number += 1;
         // Whoever waits at the socket is forgotten with it.
@@ -331,15 +336,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Puts what no piece was taken of back before what is read next: once for many pieces, since it is
+    /// copied.
+    fn rejoin(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let left = std::mem::take(&mut self.arrived);
+        let mut left = left
+            .try_into_mut()
+            .unwrap_or_else(|left| BytesMut::from(&left[..]));
+        left.extend_from_slice(&self.read);
+        self.read = left;
+    }
+
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, Broken>> {
         loop {
-            if !self.read.is_empty() {
-                let mut arrived = self.read.split().freeze();
-                let piece = self.framing.take(&mut arrived);
-                if !arrived.is_empty() {
-                    self.read = arrived
-                        .try_into_mut()
-                        .unwrap_or_else(|left| (&*left).into());
+            if self.arrived.is_empty() {
+                self.arrived = self.read.split().freeze();
+            }
+            if !self.arrived.is_empty() {
+                let piece = self.framing.take(&mut self.arrived);
+                if self.framing.is_over() || !matches!(piece, Ok(Some(_))) {
+                    self.rejoin();
                 }
                 if let Some(piece) = piece.map_err(Broken::Malformed)? {
                     return Poll::Ready(Ok(Some(piece)));
@@ -506,6 +525,30 @@ mod tests {
             assert!(caller.finish(), "{body}");
             assert_eq!(head(&caller).await.parts.uri, "/2");
         }
+    }
+
+    #[tokio::test]
+    async fn small_pieces_are_of_what_was_read_and_no_copies() {
+        const PIECES: usize = 2_000;
+        let (caller, mut theirs) = pair();
+        let mut sent = b"PUT /1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        sent.extend(b"1\r\nx\r\n".repeat(PIECES));
+        sent.extend(b"0\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+        theirs.write_all(&sent).await.unwrap();
+        head(&caller).await;
+        let body = BodyOf::present(&caller);
+        let mut pieces = Vec::new();
+        while let Some(piece) = frame(&body).await {
+            pieces.push(piece.unwrap().into_data().ok().unwrap());
+        }
+        assert_eq!(pieces.concat(), b"x".repeat(PIECES));
+        let neighbours = pieces
+            .windows(2)
+            .filter(|pair| pair[1].as_ptr() as usize - pair[0].as_ptr() as usize == 6)
+            .count();
+        assert!(neighbours > PIECES - 10, "{neighbours}");
+        assert!(caller.finish());
+        assert_eq!(head(&caller).await.parts.uri, "/2");
     }
 
     #[tokio::test]
