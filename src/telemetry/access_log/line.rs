@@ -74,30 +74,63 @@ impl From<&Uri> for LoggedPath {
     }
 }
 
-/// The path without the minted keys that someone put into it.
+/// The path without the minted keys that someone put into it; past what is logged, it may end anywhere.
+///
+/// In one pass: a path may be nothing but keys.
 fn without_keys(path: &str) -> Cow<'_, str> {
-    let mut masked = Cow::Borrowed(path);
     if path.len() < SHORTEST_MINTED {
-        return masked;
+        return Cow::Borrowed(path);
     }
-    for word in path.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
-    {
-        if refresh::is_minted(word.as_bytes()) {
-            masked = Cow::Owned(masked.replace(word, "gr_…"));
-        }
-        if let Some((prefix, _)) = word.rsplit_once('_')
-            && shape(prefix, word.as_bytes()) == Shape::Minted
-        {
-            masked = Cow::Owned(masked.replace(word, &format!("{prefix}_…")));
-        }
-    }
-    for segment in path.split('/') {
+    let mut masked = String::new();
+    // How much of the path `masked` stands for.
+    let mut done = 0;
+    let mut mask = |word: &str, begins: usize, prefix: &str| {
+        masked.push_str(&path[done..begins]);
+        masked.push_str(prefix);
+        masked.push('…');
+        done = begins + word.len();
+        masked.len() > PATH_LIMIT
+    };
+    let mut begins = 0;
+    'segments: for segment in path.split('/') {
         // What every JWT begins with, and its three parts.
         if segment.starts_with("eyJ") && segment.matches('.').count() >= 2 {
-            masked = Cow::Owned(masked.replace(segment, "eyJ…"));
+            if mask(segment, begins, "eyJ") {
+                break 'segments;
+            }
+        } else {
+            let mut word_begins = begins;
+            for word in segment.split_inclusive(|character| !is_of_word(character)) {
+                let bare = word.trim_end_matches(|character| !is_of_word(character));
+                if let Some(prefix) = minted_prefix(bare)
+                    && mask(bare, word_begins, prefix)
+                {
+                    break 'segments;
+                }
+                word_begins += word.len();
+            }
         }
+        begins += segment.len() + 1;
     }
-    masked
+    if done == 0 {
+        return Cow::Borrowed(path);
+    }
+    if masked.len() <= PATH_LIMIT {
+        masked.push_str(&path[done..]);
+    }
+    Cow::Owned(masked)
+}
+
+fn is_of_word(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '_'
+}
+
+/// How a minted key or refresh token begins, up to its secret.
+fn minted_prefix(word: &str) -> Option<&str> {
+    let (prefix, _) = word.rsplit_once('_')?;
+    let is_minted =
+        refresh::is_minted(word.as_bytes()) || shape(prefix, word.as_bytes()) == Shape::Minted;
+    is_minted.then(|| &word[..=prefix.len()])
 }
 
 /// A field's value, before it has a form.
@@ -409,6 +442,30 @@ mod tests {
         let long = format!("/{}", "x".repeat(3_000));
         assert_eq!(path(&long).len(), PATH_LIMIT + "…".len());
         assert!(path(&long).ends_with('…'));
+    }
+
+    #[test]
+    fn keys_are_hidden_wherever_they_stand() {
+        let path = |uri: &str| LoggedPath::from(&uri.parse::<Uri>().unwrap()).0;
+        let key = mint("gk_live", &[7; 32]);
+        let key = &*key;
+        for (said, logged) in [
+            (format!("/{key}"), "/gk_live_…"),
+            (
+                format!("/a-{key}.json/{key}/{key}"),
+                "/a-gk_live_….json/gk_live_…/gk_live_…",
+            ),
+            (
+                format!("/~{key}~/eyJa.b.c/eyJa.b/"),
+                "/~gk_live_…~/eyJ…/eyJa.b/",
+            ),
+            (format!("//eyJ{key}.b.c"), "//eyJ…"),
+        ] {
+            assert_eq!(&*path(&said), logged);
+        }
+        // However many there are.
+        let masked = path(&format!("/{}", "eyJ../".repeat(10_000)));
+        assert!(masked.starts_with("/eyJ…/eyJ…/") && masked.len() <= PATH_LIMIT + "…".len());
     }
 
     proptest! {
