@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use crate::platform::Monotonic;
@@ -31,6 +32,9 @@ const STEP: usize = 8 * 1024;
 
 /// How much of it is read at once where as much is there.
 const LARGEST_STEP: usize = 64 * 1024;
+
+/// How much of a request's body may follow what was read before it is asked whether its caller may still send.
+const UNWATCHED: u64 = 64 * 1024;
 
 /// Ends when the caller may no longer send or receive, and says why.
 pub type Ending = Pin<Box<dyn Future<Output = Refusal> + Send>>;
@@ -54,6 +58,8 @@ pub struct Upload {
     remaining: Option<u64>,
     rules: Arc<HeaderRules>,
     ending: Option<Ending>,
+    /// How much went through since `ending` was last asked.
+    unwatched: u64,
     meter: Arc<Meter>,
 }
 
@@ -161,6 +167,7 @@ impl Outbound {
             remaining: limit,
             rules: Arc::clone(rules),
             ending: ending(),
+            unwatched: 0,
             meter: Arc::clone(&meter),
         };
         (Self::Streaming(Box::new(upload)), Some(meter))
@@ -237,13 +244,27 @@ impl Upload {
         self.poll_incoming(cx)
     }
 
+    /// Whether what the request was let in for is refused by now.
+    fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        self.unwatched = 0;
+        // Out of its task's budget it would say that it has not.
+        if let Some(ending) = &mut self.ending
+            && let Poll::Ready(refusal) = pin!(unconstrained(ending.as_mut())).poll(cx)
+        {
+            self.ending = None;
+            self.meter.cut_short(CutShort::Ended(refusal));
+            return true;
+        }
+        false
+    }
+
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        // A caller who is always ahead of the upstream is never waited for.
+        if self.unwatched > UNWATCHED && self.has_ended(cx) {
+            return Poll::Ready(Some(Err(Cut::Ended)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
-            if let Some(ending) = &mut self.ending
-                && let Poll::Ready(refusal) = ending.as_mut().poll(cx)
-            {
-                self.ending = None;
-                self.meter.cut_short(CutShort::Ended(refusal));
+            if self.has_ended(cx) {
                 return Poll::Ready(Some(Err(Cut::Ended)));
             }
             self.meter.waiting.store(true, Ordering::Relaxed);
@@ -264,6 +285,7 @@ impl Upload {
         if let Some(data) = frame.data_ref() {
             let length = data.len() as u64;
             self.meter.bytes.fetch_add(length, Ordering::Relaxed);
+            self.unwatched = self.unwatched.saturating_add(length);
             if let Some(remaining) = &mut self.remaining {
                 let Some(left) = remaining.checked_sub(length) else {
                     self.meter.cut_short(CutShort::TooLarge);
@@ -498,5 +520,60 @@ impl Http1Answer {
                 Some(Err(broken))
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use crate::rules::decision::Reject;
+    use crate::wire::incoming::{Broken as Interrupted, Source};
+
+    use super::*;
+
+    /// A body whose caller is always ahead.
+    struct Endless;
+
+    impl Source for Endless {
+        fn poll_frame(
+            &self,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+            let piece = Bytes::from_static(&[0; 16 * 1024]);
+            Poll::Ready(Some(Ok(Frame::data(piece))))
+        }
+
+        fn framing(&self) -> Framing {
+            Framing::Close
+        }
+    }
+
+    /// How much goes through at once, up to a limit.
+    fn passed(ending: Ending) -> u64 {
+        const MOST: u64 = 1024 * 1024;
+        let rules = Arc::new(HeaderRules::new("x-auth-", &[], &[]));
+        let incoming = Incoming::Http1(Box::new(Endless));
+        let (mut body, meter) = Outbound::new(incoming, None, &rules, || Some(ending));
+        let meter = meter.unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        while meter.bytes() < MOST {
+            match Pin::new(&mut body).poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(_))) => assert!(meter.cut().is_none()),
+                Poll::Ready(Some(Err(Cut::Ended))) => {
+                    assert!(matches!(meter.cut(), Some(CutShort::Ended(_))));
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        meter.bytes()
+    }
+
+    #[test]
+    fn a_caller_who_is_always_ahead_is_cut_off_too() {
+        let ended: Refusal = Reject::TokenInvalid.into();
+        assert!(passed(Box::pin(std::future::ready(ended))) < 2 * UNWATCHED);
+        assert_eq!(passed(Box::pin(std::future::pending())), 1024 * 1024);
     }
 }
