@@ -1,0 +1,136 @@
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
+
+use super::*;
+
+const LIMIT: usize = 4 * 1024;
+
+fn pair() -> (Arc<Caller<DuplexStream>>, DuplexStream) {
+    let (ours, theirs) = duplex(64 * 1024);
+    (Arc::new(Caller::new(ours, BytesMut::new())), theirs)
+}
+
+async fn head(caller: &Caller<DuplexStream>) -> Box<Head> {
+    let head = poll_fn(|cx| caller.state().poll_head(cx, LIMIT));
+    let head = timeout(Duration::from_secs(5), head).await;
+    head.expect("it came").ok().unwrap()
+}
+
+async fn frame(body: &BodyOf<DuplexStream>) -> Option<Result<Frame<Bytes>, Broken>> {
+    let frame = poll_fn(|cx| body.poll_frame(cx));
+    timeout(Duration::from_secs(5), frame)
+        .await
+        .expect("somebody is woken")
+}
+
+#[tokio::test]
+async fn a_body_that_came_whole_and_that_nobody_read_is_passed_over() {
+    for body in [
+        "content-length: 5\r\n\r\nhello",
+        "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\na: b\r\n\r\n",
+    ] {
+        let (caller, mut theirs) = pair();
+        let sent = format!("PUT /1 HTTP/1.1\r\n{body}\r\nGET /2 HTTP/1.1\r\n\r\n");
+        theirs.write_all(sent.as_bytes()).await.unwrap();
+        assert_eq!(head(&caller).await.parts.uri, "/1");
+        assert!(caller.finish(), "{body}");
+        assert_eq!(head(&caller).await.parts.uri, "/2");
+    }
+}
+
+#[tokio::test]
+async fn small_pieces_are_of_what_was_read_and_no_copies() {
+    const PIECES: usize = 2_000;
+    let (caller, mut theirs) = pair();
+    let mut sent = b"PUT /1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    sent.extend(b"1\r\nx\r\n".repeat(PIECES));
+    sent.extend(b"0\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+    theirs.write_all(&sent).await.unwrap();
+    head(&caller).await;
+    let body = BodyOf::present(&caller);
+    let mut pieces = Vec::new();
+    while let Some(piece) = frame(&body).await {
+        pieces.push(piece.unwrap().into_data().ok().unwrap());
+    }
+    assert_eq!(pieces.concat(), b"x".repeat(PIECES));
+    let neighbours = pieces
+        .windows(2)
+        .filter(|pair| pair[1].as_ptr() as usize - pair[0].as_ptr() as usize == 6)
+        .count();
+    assert!(neighbours > PIECES - 10, "{neighbours}");
+    assert!(caller.finish());
+    assert_eq!(head(&caller).await.parts.uri, "/2");
+}
+
+#[tokio::test]
+async fn nobody_reads_on_into_the_next_request() {
+    let (caller, mut theirs) = pair();
+    let sent = b"PUT /1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n\
+        PUT /2 HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+    theirs.write_all(sent).await.unwrap();
+    head(&caller).await;
+    let first = BodyOf::present(&caller);
+    assert!(caller.finish());
+    assert!(matches!(frame(&first).await, Some(Err(Broken::Closed))));
+    head(&caller).await;
+    assert!(matches!(frame(&first).await, Some(Err(Broken::Closed))));
+    assert!(!first.framing().is_over(), "it was never whole");
+    let second = BodyOf::present(&caller);
+    let data = frame(&second).await.unwrap().unwrap().into_data();
+    assert_eq!(data.ok().unwrap(), "hello");
+    assert!(second.framing().is_over());
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_body_hears_that_nobody_wants_it() {
+    let (caller, mut theirs) = pair();
+    theirs
+        .write_all(b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n")
+        .await
+        .unwrap();
+    head(&caller).await;
+    let body = BodyOf::present(&caller);
+    let finished = async {
+        tokio::task::yield_now().await;
+        assert!(!caller.finish(), "the rest of it would be the next head");
+    };
+    let (frame, ()) = tokio::join!(frame(&body), finished);
+    assert!(matches!(frame, Some(Err(Broken::Closed))));
+}
+
+#[tokio::test]
+async fn a_caller_is_seen_to_leave_after_its_body_has_come() {
+    let (caller, mut theirs) = pair();
+    theirs
+        .write_all(b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n")
+        .await
+        .unwrap();
+    head(&caller).await;
+    let body = BodyOf::present(&caller);
+    let left = tokio::spawn({
+        let caller = Arc::clone(&caller);
+        async move { poll_fn(|cx| caller.poll_left(cx)).await }
+    });
+    tokio::task::yield_now().await;
+    theirs.write_all(b"hello").await.unwrap();
+    assert!(frame(&body).await.unwrap().is_ok());
+    tokio::task::yield_now().await;
+    assert!(!left.is_finished());
+    drop(theirs);
+    let left = timeout(Duration::from_secs(5), left).await;
+    left.expect("it was seen").unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_line_before_a_head_is_no_head() {
+    let (caller, mut theirs) = pair();
+    theirs.write_all(b"\r\n").await.unwrap();
+    let looked = poll_fn(|cx| Poll::Ready(caller.look_for_head(cx, LIMIT)));
+    assert!(matches!(looked.await, Looked::Nothing));
+    theirs.write_all(b"GET /1 HTTP/1.1\r\n\r\n").await.unwrap();
+    assert_eq!(head(&caller).await.parts.uri, "/1");
+}
