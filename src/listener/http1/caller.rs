@@ -339,10 +339,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     /// Puts what no piece was taken of back before what is read next: once for many pieces, since it is
     /// copied.
     fn rejoin(&mut self) {
-        if self.arrived.is_empty() {
+        // Even empty, it may hold the memory that is to be read into again.
+        let left = std::mem::take(&mut self.arrived);
+        if left.is_empty() {
             return;
         }
-        let left = std::mem::take(&mut self.arrived);
         let mut left = left
             .try_into_mut()
             .unwrap_or_else(|left| BytesMut::from(&left[..]));
@@ -352,7 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, Broken>> {
         loop {
-            if self.arrived.is_empty() {
+            if self.arrived.is_empty() && !self.read.is_empty() {
                 self.arrived = self.read.split().freeze();
             }
             if !self.arrived.is_empty() {

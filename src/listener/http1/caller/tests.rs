@@ -67,6 +67,36 @@ async fn small_pieces_are_of_what_was_read_and_no_copies() {
 }
 
 #[tokio::test]
+async fn a_body_is_read_into_the_same_memory_again() {
+    let (caller, mut theirs) = pair();
+    let piece = [0; 3 * STEP / 4];
+    for (framing, before, after) in [
+        ("content-length: 61440", &b""[..], &b""[..]),
+        ("transfer-encoding: chunked", b"1800\r\n", b"\r\n"),
+    ] {
+        let head_lines = format!("PUT /1 HTTP/1.1\r\n{framing}\r\n\r\n");
+        theirs.write_all(head_lines.as_bytes()).await.unwrap();
+        head(&caller).await;
+        let body = BodyOf::present(&caller);
+        let mut places = std::collections::HashSet::new();
+        for _ in 0..10 {
+            let sent = [before, &piece[..], after].concat();
+            theirs.write_all(&sent).await.unwrap();
+            let data = frame(&body).await.unwrap().unwrap().into_data();
+            let data = data.ok().unwrap();
+            assert_eq!(data.len(), piece.len());
+            places.insert(data.as_ptr());
+        }
+        assert_eq!(places.len(), 1, "{framing}");
+        if !after.is_empty() {
+            theirs.write_all(b"0\r\n\r\n").await.unwrap();
+            assert!(frame(&body).await.is_none());
+        }
+        assert!(caller.finish());
+    }
+}
+
+#[tokio::test]
 async fn nobody_reads_on_into_the_next_request() {
     let (caller, mut theirs) = pair();
     let sent = b"PUT /1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n\
