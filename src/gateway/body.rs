@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,6 +14,9 @@ use crate::upstream::response::Broken;
 
 use super::exchange::Exchange;
 use super::serve::cut_short;
+
+/// A stream longer than this is asked about even where it never has to wait.
+const UNWATCHED: u64 = 64 * 1024;
 
 /// The body of an answer.
 pub struct AnswerBody {
@@ -27,13 +30,47 @@ enum Kind {
     /// The upstream's.
     Relayed {
         inbound: Inbound,
-        /// Whether the stream had to wait already. Most answers are whole at once.
-        waited: bool,
-        /// What ends the stream with its credential; made when it first has to wait.
-        ending: Option<Ending>,
+        watch: Watch,
         /// It is told in trailers when it is cut off.
         grpc: bool,
     },
+}
+
+/// Whether the caller may still receive what a stream sends.
+enum Watch {
+    /// Nobody asked yet. Most answers are whole at once.
+    Unasked,
+    /// What ends the stream with its credential, if anything does.
+    Asked(Option<Ending>),
+}
+
+impl Watch {
+    /// Ready when a stream of which so much was sent has to end. It is asked from the first time on that the
+    /// stream `waits` or is long: an upstream that is always ahead of its caller is never waited for.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        waits: bool,
+        sent: u64,
+        ending: impl FnOnce() -> Option<Ending>,
+    ) -> Poll<Refusal> {
+        let begins = matches!(self, Self::Unasked) && (waits || sent > UNWATCHED);
+        if begins {
+            *self = Self::Asked(ending());
+        } else if waits {
+            // It was asked before the stream was read.
+            return Poll::Pending;
+        }
+        let Self::Asked(ending) = self else {
+            return Poll::Pending;
+        };
+        let Some(ended) = ending else {
+            return Poll::Pending;
+        };
+        let refusal = ready!(ended.as_mut().poll(cx));
+        *ending = None;
+        Poll::Ready(refusal)
+    }
 }
 
 /// Why an answer was cut off.
@@ -81,8 +118,7 @@ impl AnswerBody {
         Self {
             kind: Kind::Relayed {
                 inbound,
-                waited: false,
-                ending: None,
+                watch: Watch::Unasked,
                 grpc,
             },
             exchange,
@@ -118,7 +154,7 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
-        let (inbound, waited, ending) = match &mut this.kind {
+        let (inbound, watch) = match &mut this.kind {
             Kind::Own(bytes) => {
                 let bytes = std::mem::take(bytes);
                 if bytes.is_empty() {
@@ -129,39 +165,27 @@ impl Body for AnswerBody {
                 this.exchange.finish();
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Kind::Relayed {
-                inbound,
-                waited,
-                ending,
-                ..
-            } => (inbound, waited, ending),
+            Kind::Relayed { inbound, watch, .. } => (inbound, watch),
         };
         // An ordinary answer that began in time may end, although an access token expires meanwhile:
         // what goes on and on is cut, and everything that was revoked.
         let is_sized = inbound.size_hint().exact().is_some();
-        if let Some(ended) = ending
-            && let Poll::Ready(refusal) = ended.as_mut().poll(cx)
-        {
-            *ending = None;
-            if !(is_sized && this.exchange.has_expired()) {
-                return Poll::Ready(Some(this.cut(Cut::Ended(refusal))));
+        let exchange = &this.exchange;
+        let mut poll_ended = |cx: &mut Context<'_>, waits| {
+            let ended = watch.poll(cx, waits, exchange.bytes_out(), || exchange.ending());
+            match ended {
+                Poll::Ready(refusal) if !(is_sized && exchange.has_expired()) => Some(refusal),
+                _ => None,
             }
+        };
+        if let Some(refusal) = poll_ended(cx, false) {
+            return Poll::Ready(Some(this.cut(Cut::Ended(refusal))));
         }
         match Pin::new(&mut *inbound).poll_frame(cx) {
-            Poll::Pending => {
-                if !std::mem::replace(waited, true)
-                    && let Some(mut ended) = this.exchange.ending()
-                {
-                    match ended.as_mut().poll(cx) {
-                        Poll::Pending => *ending = Some(ended),
-                        Poll::Ready(_) if is_sized && this.exchange.has_expired() => {}
-                        Poll::Ready(refusal) => {
-                            return Poll::Ready(Some(this.cut(Cut::Ended(refusal))));
-                        }
-                    }
-                }
-                Poll::Pending
-            }
+            Poll::Pending => match poll_ended(cx, true) {
+                Some(refusal) => Poll::Ready(Some(this.cut(Cut::Ended(refusal)))),
+                None => Poll::Pending,
+            },
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     this.exchange.sent(data.len());
@@ -191,5 +215,30 @@ impl Body for AnswerBody {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Relayed { inbound, .. } => inbound.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use crate::rules::decision::Reject;
+
+    use super::*;
+
+    /// Whether a stream that has sent so much is ended by what has ended already.
+    fn is_ended(waits: bool, sent: u64) -> bool {
+        let refusal: Refusal = Reject::TokenInvalid.into();
+        let ending: Ending = Box::pin(std::future::ready(refusal));
+        let mut cx = Context::from_waker(Waker::noop());
+        let ended = Watch::Unasked.poll(&mut cx, waits, sent, || Some(ending));
+        ended.is_ready()
+    }
+
+    #[test]
+    fn a_stream_is_asked_about_once_it_waits_or_is_long() {
+        assert!(!is_ended(false, UNWATCHED), "whole at once");
+        assert!(is_ended(true, 0), "it waits");
+        assert!(is_ended(false, UNWATCHED + 1), "always ahead of its caller");
     }
 }

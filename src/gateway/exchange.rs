@@ -179,6 +179,11 @@ impl Exchange {
         self.bytes_out += bytes as u64;
     }
 
+    /// How much of the answer's body went out.
+    pub(super) fn bytes_out(&self) -> u64 {
+        self.bytes_out
+    }
+
     /// The answer went out whole, or broke off for another reason than its caller. Returns the
     /// time.
     pub(super) fn finish(&mut self) -> Monotonic {
