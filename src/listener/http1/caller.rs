@@ -49,6 +49,8 @@ struct State<S> {
     step: usize,
     /// What of [`GO_ON`] is to be sent before anything else.
     go_on: &'static [u8],
+    /// It has still to leave TLS.
+    go_on_held: bool,
     /// The present request's caller waits to be told to go on.
     expects: bool,
     /// Nobody has read the body to its end, and nobody will.
@@ -97,6 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
             framing: Framing::Length(0),
             step: STEP,
             go_on: &[],
+            go_on_held: false,
             expects: false,
             is_lost: false,
             reader: None,
@@ -296,9 +299,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.go_on = &self.go_on[count..];
-            if self.go_on.is_empty() {
-                // What TLS has taken in goes out with what follows, if it does not at once.
-                let _ = Pin::new(stream).poll_flush(cx)?;
+            self.go_on_held = true;
+        }
+        if self.go_on_held
+            && let Some(stream) = &mut self.stream
+        {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.go_on_held = false;
+            // Whoever wants to send the answer waited for the same socket, which wakes but one of them.
+            if let Some(watcher) = self.watcher.take() {
+                watcher.wake();
             }
         }
         Poll::Ready(Ok(()))

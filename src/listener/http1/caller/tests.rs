@@ -1,7 +1,7 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::time::timeout;
 
 use super::*;
@@ -163,4 +163,60 @@ async fn an_empty_line_before_a_head_is_no_head() {
     assert!(matches!(looked.await, Looked::Nothing));
     theirs.write_all(b"GET /1 HTTP/1.1\r\n\r\n").await.unwrap();
     assert_eq!(head(&caller).await.parts.uri, "/1");
+}
+
+#[tokio::test]
+async fn what_tells_a_caller_to_go_on_leaves_tls_once_there_is_room() {
+    let (ours, mut theirs) = duplex(4 * 1024);
+    // It takes in more than its socket does, as TLS does.
+    let caller = Caller::new(BufWriter::new(ours), BytesMut::new());
+    let caller = Arc::new(caller);
+    let sent = b"PUT / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    theirs.write_all(sent).await.unwrap();
+    let head = poll_fn(|cx| caller.state().poll_head(cx, LIMIT)).await;
+    assert!(head.ok().unwrap().expects);
+    Writing(&caller).write_all(&[b'x'; 4 * 1024]).await.unwrap();
+    Writing(&caller).flush().await.unwrap();
+    let body = BodyOf::present(&caller);
+    let reading = tokio::spawn(async move { poll_fn(|cx| body.poll_frame(cx)).await });
+    tokio::task::yield_now().await;
+    let mut told = vec![0; 4 * 1024 + GO_ON.len()];
+    let read = timeout(Duration::from_secs(5), theirs.read_exact(&mut told)).await;
+    read.expect("it is told to go on").unwrap();
+    assert!(told.ends_with(GO_ON));
+    theirs.write_all(b"hello").await.unwrap();
+    assert!(reading.await.unwrap().unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn who_waits_to_answer_is_woken_once_the_caller_was_told_to_go_on() {
+    let (ours, mut theirs) = duplex(64);
+    let caller = Arc::new(Caller::new(ours, BytesMut::new()));
+    let sent = b"PUT / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    caller.state().read.extend_from_slice(sent);
+    head(&caller).await;
+    Writing(&caller).write_all(&[b'x'; 60]).await.unwrap();
+    let body = BodyOf::present(&caller);
+    // There is no room for all of what it is told.
+    assert!(poll_fn(|cx| Poll::Ready(body.poll_frame(cx).is_pending())).await);
+    let answering = tokio::spawn({
+        let caller = Arc::clone(&caller);
+        poll_fn(move |cx| {
+            let sent = pin!(Writing(&caller)).poll_write(cx, b"answer");
+            if sent.is_pending() {
+                let _ = caller.poll_left(cx);
+            }
+            sent
+        })
+    });
+    tokio::task::yield_now().await;
+    // The socket wakes whoever has waited last.
+    let reading = tokio::spawn(async move { poll_fn(|cx| body.poll_frame(cx)).await });
+    tokio::task::yield_now().await;
+    let mut told = vec![0; 60 + GO_ON.len() + 6];
+    let read = timeout(Duration::from_secs(5), theirs.read_exact(&mut told)).await;
+    read.expect("the answer comes").unwrap();
+    assert!(told.ends_with(b"answer"));
+    assert_eq!(answering.await.unwrap().unwrap(), 6);
+    reading.abort();
 }
