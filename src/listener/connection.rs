@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::listener::http2::Heads;
-use crate::listener::{Limits, Service, Stage, Stages, http1, http2};
+use crate::listener::{Limits, Service, Socket, Stage, Stages, http1, http2};
 use crate::platform::{Clock, Hold};
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
@@ -84,7 +84,7 @@ pub(super) async fn serve<S, V>(
     seat: Seat<V>,
 ) -> Result<(), Trouble>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
     V: Service,
 {
     let mut prefix = BytesMut::with_capacity(FIRST);

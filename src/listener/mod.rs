@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod preamble;
 mod share;
+mod socket;
 mod tls;
 mod worker;
 
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 pub use accept::{Listener, accept};
 pub use connection::Trouble;
 pub use share::Shares;
+pub use socket::Socket;
 pub use tls::{BadTls, Tls};
 pub use worker::{Census, Desk, Worker};
 

@@ -5,6 +5,7 @@ mod spreading;
 use arc_swap::ArcSwap;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::*;
@@ -104,6 +105,12 @@ fn desk(stages: Stages) -> Desk<Bytefuls, Nobody> {
         census: Arc::new(Nobody),
         stages,
         alive: alive().0,
+    }
+}
+
+impl Socket for BufWriter<DuplexStream> {
+    fn breaks_off(&self, _: bool) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

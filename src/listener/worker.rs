@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
@@ -17,7 +16,7 @@ use crate::listener::http2::Heads;
 use crate::listener::preamble;
 use crate::listener::share::{Place, Shares};
 use crate::listener::tls::{self, Tls};
-use crate::listener::{Arrival, Config, Limits, Service, Stage, Stages};
+use crate::listener::{Arrival, Config, Limits, Service, Socket, Stage, Stages};
 use crate::platform::{Alive, Clock, Hold};
 
 /// Counts what happens to connections; made by whoever keeps the metrics.
@@ -116,7 +115,7 @@ impl<V: Service, C: Census> Desk<V, C> {
         remote: SocketAddr,
     ) -> impl Future<Output = Result<(), Trouble>> + Send + use<S, V, C>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Socket,
     {
         let arrival = Arrival {
             remote,
@@ -198,7 +197,7 @@ impl<V: Service, C: Census> Desk<V, C> {
 impl<V: Service> Seat<V> {
     async fn serve<S>(self, stream: S, speaks: Speaks, arrival: Arrival) -> Result<(), Trouble>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Socket,
     {
         let peer = Arc::new(self.service.peer(arrival));
         connection::serve(stream, speaks, peer, self).await

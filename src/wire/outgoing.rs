@@ -77,6 +77,11 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         !self.touched
     }
 
+    /// Only the end of its connection tells that the body is whole.
+    pub fn ends_with_connection(&self) -> bool {
+        self.framing == Framed::UntilClose && !self.whole
+    }
+
     /// Sends what is left; a breakage is told once.
     pub fn poll_send(
         &mut self,

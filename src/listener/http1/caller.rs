@@ -11,6 +11,7 @@ use http_body::Frame;
 use spin::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use crate::listener::Socket;
 use crate::wire::framing::{Framing, Piece};
 use crate::wire::incoming::{Broken, Source};
 use crate::wire::scratch;
@@ -127,6 +128,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
                 }
             }
         }
+    }
+
+    /// Whether the caller is told, if the socket is dropped, that the connection broke.
+    pub(super) fn breaks_off(&self, breaks_off: bool) -> io::Result<()>
+    where
+        S: Socket,
+    {
+        let state = self.state();
+        let stream = state.stream.as_ref();
+        stream.map_or(Ok(()), |stream| stream.breaks_off(breaks_off))
     }
 
     /// The final answer begins: nothing can tell its caller to go on any more.

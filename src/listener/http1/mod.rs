@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::listener::connection::{Seat, TOO_SLOW, Trouble, date};
-use crate::listener::{Service, Stage};
+use crate::listener::{Service, Socket, Stage};
 use crate::platform::Monotonic;
 use crate::wire::incoming::Incoming;
 use crate::wire::outgoing::Unsent;
@@ -75,7 +75,7 @@ pub(super) async fn serve<S, V>(
     seat: Seat<V>,
 ) -> Result<(), Trouble>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
     V: Service,
 {
     let caller = Arc::new(Caller::new(stream, read));
@@ -88,7 +88,7 @@ where
         return ended;
     };
     if ended == Err(Trouble::Io) {
-        // An answer that was cut off must not look as if this were its end.
+        // An answer that was cut off must not look as if it ended here: TLS would say so.
         return ended;
     }
     let farewell = async {
@@ -103,14 +103,14 @@ where
     ended
 }
 
-/// Answers one request after the other; whether some of a body may still arrive.
+/// Answers one request after the other; whether something may still arrive that nobody reads.
 async fn converse<S, V>(
     caller: &Arc<Caller<S>>,
     peer: &Arc<V::Peer>,
     seat: &Seat<V>,
 ) -> Result<bool, Trouble>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
     V: Service,
 {
     let mut waiting = Waiting::new(seat);
@@ -162,7 +162,7 @@ async fn answer<S, V, F>(
     call: impl FnOnce(Request<Incoming>) -> F,
 ) -> Result<After, Trouble>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
     V: Service,
     F: Future<Output = Response<V::Body>>,
 {
@@ -198,6 +198,11 @@ where
     let (mut answer, persists) = answer::write(&parts, body, asked, || date(&*seat.clock));
     scratch::give_table_back(std::mem::take(&mut parts.headers));
     caller.begin_answer();
+    let ends_with_connection = answer.ends_with_connection();
+    if ends_with_connection {
+        // Cut off, it must not look as if that were its end, however the connection is dropped.
+        caller.breaks_off(true).map_err(|_| Trouble::Io)?;
+    }
     let sending = poll_fn(|cx| match answer.poll_send(cx, &mut Writing(caller)) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
         Poll::Pending => caller.poll_left(cx).map(|()| None),
@@ -205,6 +210,9 @@ where
     match sending.await {
         Some(Ok(())) => {}
         Some(Err(Unsent::Body(_) | Unsent::Io(_))) | None => return Err(Trouble::Io),
+    }
+    if ends_with_connection {
+        caller.breaks_off(false).map_err(|_| Trouble::Io)?;
     }
     if let Some(upgrade) = upgrade
         && parts.status == StatusCode::SWITCHING_PROTOCOLS

@@ -202,10 +202,12 @@ fn an_answer_cut_short_is_cut_short_for_the_caller() {
     });
     let world = World::start(&upstream, ROUTES);
     for target in ["/open/length", "/open/chunked"] {
-        let mut client = world.connect();
-        client.send(request("GET", target, &[]));
-        let answer = client.try_response("GET");
-        assert!(answer.is_err(), "{target}: {answer:?}");
+        for version in ["HTTP/1.1", "HTTP/1.0"] {
+            let mut client = world.connect();
+            client.send(request("GET", target, &[]).replace("HTTP/1.1", version));
+            let answer = client.try_response("GET");
+            assert!(answer.is_err(), "{target} {version}: {answer:?}");
+        }
     }
 }
 
@@ -217,6 +219,9 @@ fn an_answer_that_ends_with_its_connection_is_whole() {
     });
     let world = World::start(&upstream, ROUTES);
     assert_eq!(world.get("/open", &[]).text(), "until the end");
+    // Nor does such a caller hear anything but its end.
+    let old = request("GET", "/open", &[]).replace("HTTP/1.1", "HTTP/1.0");
+    assert_eq!(world.send(old).text(), "until the end");
 }
 
 #[test]
