@@ -409,3 +409,24 @@ fn connections_of_one_moment_end_apart_from_each_other() {
         [100, 100, 100, 64, 8, 6]
     );
 }
+
+#[tokio::test]
+async fn the_last_answer_reaches_a_caller_who_has_sent_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /5 HTTP/1.1\r\n\r\n";
+    caller.write_all(&request.repeat(5_000)).await.unwrap();
+    let (served, remote) = listener.accept().await.unwrap();
+    let (exit, stages) = Exit::new();
+    exit.enter(Stage::Draining);
+    let serving = tokio::spawn(async move { desk(stages).serve(served, remote).await });
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("\r\n\r\nxxxxx"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    // What is closed with something unread is reset, and some systems forget what came before that.
+    caller.write_all(request).await.expect("it was not reset");
+    drop(caller);
+    assert_eq!(serving.await.unwrap(), Ok(()));
+}

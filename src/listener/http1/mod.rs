@@ -32,7 +32,7 @@ use waiting::{Next, Waiting};
 /// How long the end of a connection may take, once it is decided.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How much of a body that nobody reads is taken from its caller, so that it reads its answer.
+/// How much that nobody reads is taken from a caller, so that it reads its answer.
 const LINGERS: usize = 256 * 1024;
 
 const MALFORMED: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
@@ -57,10 +57,8 @@ content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 2
 enum After {
     /// Another request may.
     Another,
-    /// The connection ends.
+    /// The connection ends, and some of a body or of another request may still arrive.
     End,
-    /// It ends, and some of a body may still arrive.
-    Unread,
     /// The connection is another protocol's.
     Upgraded,
 }
@@ -146,8 +144,8 @@ where
         let room = room.get_or_insert_with(|| Box::pin(None)).as_mut();
         match answer(caller, seat, head, is_last, room, call).await? {
             After::Another => {}
-            After::End | After::Upgraded => return Ok(false),
-            After::Unread => return Ok(true),
+            After::End => return Ok(true),
+            After::Upgraded => return Ok(false),
         }
     }
 }
@@ -225,8 +223,7 @@ where
     }
     Ok(match (caller.finish(), persists) {
         (true, true) => After::Another,
-        (true, false) => After::End,
-        (false, _) => After::Unread,
+        _ => After::End,
     })
 }
 
@@ -236,8 +233,8 @@ async fn tell<S: AsyncRead + AsyncWrite + Unpin>(caller: &Caller<S>, answer: &[u
     let _ = timeout(FAREWELL, Writing(caller).write_all(answer)).await;
 }
 
-/// Reads on for a while: a socket that is closed with something unread is reset, and its caller loses
-/// the answer (RFC 9112 §9.6).
+/// Reads on for a while, until the caller closes: a socket that is closed with something unread is reset,
+/// and its caller loses the answer (RFC 9112 §9.6).
 async fn linger(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
     let mut taken = 0;
     let mut room = vec![0; 8 * 1024];
