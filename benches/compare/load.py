@@ -32,6 +32,8 @@ class Load:
     shared: bool = False
     connections: int = 64
     per: str = "request"
+    # What gatelet is sent right after, where it is compared with itself: a minute later the machine may be busier.
+    beside: "Load | None" = None
 
     # What is compared first.
     headline = "cpu_us"
@@ -51,26 +53,31 @@ class Load:
         results = {}
         for name in names:
             progress(name)
-            server = stage.server(name, self.tls, self.shared)
-            self.probe(server, stage)
-            if self.tokens > 1:
-                # What it remembers of them is there before it is measured.
-                self.generate(server, stage, 1)
-            server.forget_peak()
-            before = server.processor_time()
-            counted = self.generate(server, stage, options.seconds)
-            spent = server.processor_time() - before
-            self.probe(server, stage)
-            self.judge(server, counted)
-            requests = counted["requests"]
-            results[name] = {
-                "cpu_us": spent / 1000 / requests,
-                "per_second": requests / counted["duration_us"] * 1e6,
-                "p50_us": counted["p50_us"],
-                "p99_us": counted["p99_us"],
-                "peak_kib": server.peak(),
-            }
+            results[name] = self.figures(name, stage, options)
+            if self.beside and name == "gatelet":
+                results[name]["beside_us"] = self.beside.figures(name, stage, options)["cpu_us"]
         return results
+
+    def figures(self, name, stage, options):
+        server = stage.server(name, self.tls, self.shared)
+        self.probe(server, stage)
+        if self.tokens > 1:
+            # What it remembers of them is there before it is measured.
+            self.generate(server, stage, 1)
+        server.forget_peak()
+        before = server.processor_time()
+        counted = self.generate(server, stage, options.seconds)
+        spent = server.processor_time() - before
+        self.probe(server, stage)
+        self.judge(server, counted)
+        requests = counted["requests"]
+        return {
+            "cpu_us": spent / 1000 / requests,
+            "per_second": requests / counted["duration_us"] * 1e6,
+            "p50_us": counted["p50_us"],
+            "p99_us": counted["p99_us"],
+            "peak_kib": server.peak(),
+        }
 
     def probe(self, server, stage):
         """Whether it answers as it should, and refuses what lacks a credential or has a forged one."""

@@ -53,8 +53,9 @@ def against(scenario, *bounds, field="cpu_us", what=None):
 
 
 def itself(scenario, other, bound):
-    """A target for gatelet's figure in one scenario against its own in another."""
-    return Target(f"{scenario} ÷ {other}", Figure(scenario, "gatelet"), bound, (Figure(other, "gatelet"),))
+    """A target for gatelet's figure in one scenario against its own in another, which was measured beside it."""
+    return Target(f"{scenario} ÷ {other}", Figure(scenario, "gatelet"), bound,
+                  (Figure(scenario, "gatelet", "beside_us"),))
 
 
 def at_most(what, scenario, field, bound, unit):
