@@ -35,6 +35,10 @@ const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// All that use it are on one worker, so its lock is never contended.
 pub(super) struct Caller<S>(Mutex<State<S>>);
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of its own, beside any of the others"
+)]
 struct State<S> {
     /// `None` once it is no longer HTTP.
     stream: Option<S>,
@@ -56,6 +60,8 @@ struct State<S> {
     expects: bool,
     /// Nobody has read the body to its end, and nobody will.
     is_lost: bool,
+    /// Nobody has it any more, although it may yet be passed over.
+    is_given_up: bool,
     /// Who waits for more of the body.
     reader: Option<Waker>,
     /// Who waits for the body's end, to see from there on whether the caller leaves.
@@ -103,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
             go_on_held: false,
             expects: false,
             is_lost: false,
+            is_given_up: false,
             reader: None,
             watcher: None,
             number: 0,
@@ -151,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
         let mut state = self.state();
         let state = &mut *state;
         // Before the body's end, whoever reads that finds out.
-        if !state.framing.is_over() && !state.is_lost {
+        if !state.framing.is_over() && !state.is_lost && !state.is_given_up {
             state.watcher = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -213,6 +220,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
             reader.wake();
         }
         state.stream.take().map(|stream| (stream, read))
+    }
+}
+
+impl<S> State<S> {
+    fn wake_watcher(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.wake();
+        }
     }
 }
 
@@ -291,6 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     fn begin(&mut self, head: &Head) {
         self.looked_at = 0;
         self.framing = head.framing;
+        self.is_given_up = false;
         self.step = STEP;
         self.expects = head.expects && !head.framing.is_over();
         if self.read.is_empty() {
@@ -317,10 +333,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         {
             ready!(Pin::new(stream).poll_flush(cx))?;
             self.go_on_held = false;
-            // Whoever wants to send the answer waited for the same socket, which wakes but one of them.
-            if let Some(watcher) = self.watcher.take() {
-                watcher.wake();
-            }
         }
         Poll::Ready(Ok(()))
     }
@@ -330,8 +342,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         if std::mem::take(&mut self.expects) && self.read.is_empty() {
             self.go_on = GO_ON;
         }
-        if let Poll::Ready(Err(error)) = self.poll_go_on(cx) {
-            return Poll::Ready(Err(Broken::Io(error)));
+        match self.poll_go_on(cx) {
+            Poll::Ready(told) => told.map_err(Broken::Io)?,
+            Poll::Pending => {
+                // The socket wakes whoever has waited last. That has to be who answers, if it is another: the
+                // body may never be asked for again.
+                let another = |watcher: &mut Waker| !watcher.will_wake(cx.waker());
+                if let Some(watcher) = self.watcher.take_if(another) {
+                    watcher.wake();
+                }
+            }
         }
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(Broken::Closed));
@@ -410,6 +430,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BodyOf<S> {
     }
 }
 
+impl<S> Drop for BodyOf<S> {
+    fn drop(&mut self) {
+        let mut state = self.caller.0.lock();
+        if state.number == self.number {
+            // Nobody else would see the caller leave from here on.
+            state.is_given_up = true;
+            state.wake_watcher();
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for BodyOf<S> {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut state = self.caller.state();
@@ -421,10 +452,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for BodyOf<S> {
             return Poll::Pending;
         };
         state.is_lost |= piece.is_err();
-        if (state.is_lost || state.framing.is_over())
-            && let Some(watcher) = state.watcher.take()
-        {
-            watcher.wake();
+        if state.is_lost || state.framing.is_over() {
+            state.wake_watcher();
         }
         Poll::Ready(match piece {
             Ok(Some(Piece::Data(data))) => Some(Ok(Frame::data(data))),

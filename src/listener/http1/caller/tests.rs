@@ -1,4 +1,6 @@
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, BufWriter, DuplexStream, duplex};
@@ -210,13 +212,66 @@ async fn who_waits_to_answer_is_woken_once_the_caller_was_told_to_go_on() {
         })
     });
     tokio::task::yield_now().await;
-    // The socket wakes whoever has waited last.
-    let reading = tokio::spawn(async move { poll_fn(|cx| body.poll_frame(cx)).await });
-    tokio::task::yield_now().await;
+    // The socket wakes whoever has waited last, and this one never asks again.
+    let reading = tokio::spawn(async move {
+        let waits = poll_fn(|cx| Poll::Ready(body.poll_frame(cx).is_pending())).await;
+        (waits, body)
+    });
+    let (waits, _body) = reading.await.unwrap();
+    assert!(waits);
     let mut told = vec![0; 60 + GO_ON.len() + 6];
     let read = timeout(Duration::from_secs(5), theirs.read_exact(&mut told)).await;
     read.expect("the answer comes").unwrap();
     assert!(told.ends_with(b"answer"));
     assert_eq!(answering.await.unwrap().unwrap(), 6);
-    reading.abort();
+}
+
+#[tokio::test]
+async fn who_waits_for_room_to_tell_a_caller_to_go_on_does_not_wake_itself() {
+    let (ours, _theirs) = duplex(16);
+    let caller = Arc::new(Caller::new(ours, BytesMut::new()));
+    let sent = b"PUT / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    caller.state().read.extend_from_slice(sent);
+    head(&caller).await;
+    let body = BodyOf::present(&caller);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    for _ in 0..3 {
+        assert!(body.poll_frame(&mut cx).is_pending());
+        assert!(caller.poll_left(&mut cx).is_pending());
+    }
+    assert!(!woken.0.load(Ordering::Relaxed));
+}
+
+/// Whether somebody was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_is_seen_to_leave_amid_a_body_that_nobody_wants() {
+    let (caller, mut theirs) = pair();
+    theirs
+        .write_all(b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel")
+        .await
+        .unwrap();
+    head(&caller).await;
+    let body = BodyOf::present(&caller);
+    let left = tokio::spawn({
+        let caller = Arc::clone(&caller);
+        async move { poll_fn(|cx| caller.poll_left(cx)).await }
+    });
+    tokio::task::yield_now().await;
+    drop(body);
+    tokio::task::yield_now().await;
+    assert!(!left.is_finished());
+    drop(theirs);
+    let left = timeout(Duration::from_secs(5), left).await;
+    left.expect("it was seen").unwrap();
 }
