@@ -194,16 +194,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
             reader.wake();
         }
         state.rejoin();
-        let mut arrived = std::mem::take(&mut state.read).freeze();
-        while !state.framing.is_over() {
-            let passed = state.framing.take(&mut arrived);
-            if !matches!(passed, Ok(Some(_))) && !state.framing.is_over() {
-                state.is_lost = true;
-                return false;
+        if !state.framing.is_over() {
+            let mut arrived = std::mem::take(&mut state.read).freeze();
+            while !state.framing.is_over() {
+                let passed = state.framing.take(&mut arrived);
+                if !matches!(passed, Ok(Some(_))) && !state.framing.is_over() {
+                    state.is_lost = true;
+                    return false;
+                }
             }
+            state.read = BytesMut::from(&arrived[..]);
         }
-        if !arrived.is_empty() {
-            state.read.extend_from_slice(&arrived);
+        if state.read.is_empty() {
+            // Nothing is kept for a connection that rests.
+            state.read = BytesMut::new();
         }
         state.looked_at = 0;
         !state.is_lost

@@ -275,3 +275,21 @@ async fn a_caller_is_seen_to_leave_amid_a_body_that_nobody_wants() {
     let left = timeout(Duration::from_secs(5), left).await;
     left.expect("it was seen").unwrap();
 }
+
+#[tokio::test]
+async fn what_was_sent_early_is_not_copied_for_every_request() {
+    let (caller, mut theirs) = pair();
+    let request = b"GET /1 HTTP/1.1\r\n\r\n";
+    theirs.write_all(&request.repeat(100)).await.unwrap();
+    let mut places = Vec::new();
+    for _ in 0..100 {
+        head(&caller).await;
+        assert!(caller.finish());
+        places.push(caller.state().read.as_ptr() as usize);
+    }
+    // The last of them leaves nothing behind.
+    let moved = places
+        .windows(2)
+        .filter(|pair| pair[1] != pair[0] + request.len());
+    assert!(moved.count() <= 1);
+}
