@@ -2,7 +2,13 @@
 
 mod spreading;
 
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use arc_swap::ArcSwap;
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,12 +53,41 @@ impl Clock for PausedClock {
     }
 }
 
-/// Answers with as many bytes as the path says.
+/// Answers with as many bytes as the path says; what has a query is not told how many.
 struct Bytefuls;
+
+struct Answered {
+    bytes: Full<Bytes>,
+    is_sized: bool,
+}
+
+impl Body for Answered {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.bytes).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_sized {
+            self.bytes.size_hint()
+        } else {
+            SizeHint::default()
+        }
+    }
+}
 
 impl Service for Bytefuls {
     type Peer = ();
-    type Body = Full<Bytes>;
+    type Body = Answered;
 
     fn peer(&self, _: Arrival) {}
 
@@ -61,10 +96,12 @@ impl Service for Bytefuls {
         _: &Arc<()>,
         _: Monotonic,
         request: Request<Incoming>,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<Answered> {
         let length = request.uri().path()[1..].parse().unwrap();
+        let is_sized = request.uri().query().is_none();
         let _ = request.into_body().collect().await;
-        Response::new(Full::from(vec![b'x'; length]))
+        let bytes = Full::from(vec![b'x'; length]);
+        Response::new(Answered { bytes, is_sized })
     }
 }
 
@@ -108,8 +145,14 @@ fn desk(stages: Stages) -> Desk<Bytefuls, Nobody> {
     }
 }
 
+thread_local! {
+    /// What a test's sockets were told of how they end.
+    static BREAKS_OFF: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Socket for BufWriter<DuplexStream> {
-    fn breaks_off(&self, _: bool) -> std::io::Result<()> {
+    fn breaks_off(&self, breaks_off: bool) -> std::io::Result<()> {
+        BREAKS_OFF.with_borrow_mut(|told| told.push(breaks_off));
         Ok(())
     }
 }
@@ -429,4 +472,33 @@ async fn the_last_answer_reaches_a_caller_who_has_sent_more() {
     caller.write_all(request).await.expect("it was not reset");
     drop(caller);
     assert_eq!(serving.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_the_end_tells_is_whole_breaks_off_until_it_is() {
+    for (request, told) in [
+        ("GET /5?x HTTP/1.0\r\n\r\n", &[true, false][..]),
+        ("GET /5 HTTP/1.0\r\n\r\n", &[]),
+        ("GET /0?x HTTP/1.0\r\n\r\n", &[]),
+        ("HEAD /5?x HTTP/1.0\r\n\r\n", &[]),
+        ("GET /5?x HTTP/1.1\r\nconnection: close\r\n\r\n", &[]),
+    ] {
+        let mut caller = caller();
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1."), "{answer}");
+        let breaks_off = BREAKS_OFF.with_borrow_mut(std::mem::take);
+        assert_eq!(breaks_off, told, "{request}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_slow_with_its_head_may_still_send_when_it_is_told_so() {
+    let mut caller = caller();
+    caller.write_all(b"GET /5 HT").await.unwrap();
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    caller.write_all(b"TP").await.expect("somebody reads it");
 }

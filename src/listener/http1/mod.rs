@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{Request, Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 use crate::listener::connection::{Seat, TOO_SLOW, Trouble, date};
@@ -57,8 +57,10 @@ content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 2
 enum After {
     /// Another request may.
     Another,
-    /// The connection ends, and some of a body or of another request may still arrive.
+    /// The connection ends.
     End,
+    /// It ends, and some of a body may still arrive.
+    Unread,
     /// The connection is another protocol's.
     Upgraded,
 }
@@ -80,9 +82,9 @@ where
     let ended = converse(&caller, &peer, &seat).await;
     let (ended, unread) = match ended {
         Ok(unread) => (Ok(()), unread),
-        Err(trouble) => (Err(trouble), trouble == Trouble::Protocol),
+        Err(trouble) => (Err(trouble), trouble != Trouble::Io),
     };
-    let Some((mut stream, _)) = caller.take() else {
+    let Some((mut stream, read)) = caller.take() else {
         return ended;
     };
     if ended == Err(Trouble::Io) {
@@ -91,7 +93,8 @@ where
     }
     let farewell = async {
         stream.shutdown().await?;
-        if unread {
+        // Whoever has sent another request is still sending, as it seems.
+        if unread || !read.is_empty() || has_more(&mut stream).await {
             linger(&mut stream).await?;
         }
         Ok::<_, std::io::Error>(())
@@ -101,7 +104,7 @@ where
     ended
 }
 
-/// Answers one request after the other; whether something may still arrive that nobody reads.
+/// Answers one request after the other; whether some of a body may still arrive.
 async fn converse<S, V>(
     caller: &Arc<Caller<S>>,
     peer: &Arc<V::Peer>,
@@ -144,8 +147,8 @@ where
         let room = room.get_or_insert_with(|| Box::pin(None)).as_mut();
         match answer(caller, seat, head, is_last, room, call).await? {
             After::Another => {}
-            After::End => return Ok(true),
-            After::Upgraded => return Ok(false),
+            After::End | After::Upgraded => return Ok(false),
+            After::Unread => return Ok(true),
         }
     }
 }
@@ -223,7 +226,8 @@ where
     }
     Ok(match (caller.finish(), persists) {
         (true, true) => After::Another,
-        _ => After::End,
+        (true, false) => After::End,
+        (false, _) => After::Unread,
     })
 }
 
@@ -231,6 +235,18 @@ where
 async fn tell<S: AsyncRead + AsyncWrite + Unpin>(caller: &Caller<S>, answer: &[u8]) {
     // The caller may be gone already; there is nobody else to tell.
     let _ = timeout(FAREWELL, Writing(caller).write_all(answer)).await;
+}
+
+/// Whether something has come that nobody has read.
+async fn has_more(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    let mut byte = [0];
+    let mut room = ReadBuf::new(&mut byte);
+    poll_fn(|cx| {
+        // None is waited for.
+        let read = Pin::new(&mut *stream).poll_read(cx, &mut room);
+        Poll::Ready(matches!(read, Poll::Ready(Ok(()))) && !room.filled().is_empty())
+    })
+    .await
 }
 
 /// Reads on for a while, until the caller closes: a socket that is closed with something unread is reset,
