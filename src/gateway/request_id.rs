@@ -38,7 +38,7 @@ impl RequestIds {
         for (digits, byte) in text.as_chunks_mut().0.iter_mut().zip(id.to_be_bytes()) {
             *digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
         }
-        HeaderValue::from_maybe_shared(scratch::copied(&text))
+        HeaderValue::from_maybe_shared(scratch::kept(&text))
             .unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }
