@@ -93,22 +93,30 @@ fn without_keys(path: &str) -> Cow<'_, str> {
     };
     let mut begins = 0;
     'segments: for segment in path.split('/') {
-        // What every JWT begins with, and its three parts.
-        if segment.starts_with("eyJ") && segment.matches('.').count() >= 2 {
-            if mask(segment, begins, "eyJ") {
+        // A JWT has three parts: it begins before the last two dots.
+        let jwts_end = segment.rmatch_indices('.').nth(1);
+        let jwts_end = jwts_end.map_or(0, |(dot, _)| dot);
+        let mut at = 0;
+        while let Some(rest) = segment.get(at..).filter(|rest| !rest.is_empty()) {
+            let gap = gap(rest);
+            if gap > 0 {
+                at += gap;
+                continue;
+            }
+            let end = rest.find(|character| !is_of_word(character));
+            let word = &rest[..end.unwrap_or(rest.len())];
+            let (hidden, prefix) = if word.starts_with("eyJ") && at < jwts_end {
+                (rest, "eyJ")
+            } else if let Some(prefix) = minted_prefix(word) {
+                (word, prefix)
+            } else {
+                at += word.len();
+                continue;
+            };
+            if mask(hidden, begins + at, prefix) {
                 break 'segments;
             }
-        } else {
-            let mut word_begins = begins;
-            for word in segment.split_inclusive(|character| !is_of_word(character)) {
-                let bare = word.trim_end_matches(|character| !is_of_word(character));
-                if let Some(prefix) = minted_prefix(bare)
-                    && mask(bare, word_begins, prefix)
-                {
-                    break 'segments;
-                }
-                word_begins += word.len();
-            }
+            at += hidden.len();
         }
         begins += segment.len() + 1;
     }
@@ -119,6 +127,19 @@ fn without_keys(path: &str) -> Cow<'_, str> {
         masked.push_str(&path[done..]);
     }
     Cow::Owned(masked)
+}
+
+/// How long the character or the escape is that `text` begins with, where that is of no word.
+fn gap(text: &str) -> usize {
+    match text.as_bytes() {
+        [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => 3,
+        _ => {
+            let first = text.chars().next();
+            first
+                .filter(|first| !is_of_word(*first))
+                .map_or(0, char::len_utf8)
+        }
+    }
 }
 
 fn is_of_word(character: char) -> bool {
@@ -460,12 +481,23 @@ mod tests {
                 "/~gk_live_…~/eyJ…/eyJa.b/",
             ),
             (format!("//eyJ{key}.b.c"), "//eyJ…"),
+            (
+                format!("/t%3D{key}%2f{key}%20{key}"),
+                "/t%3Dgk_live_…%2fgk_live_…%20gk_live_…",
+            ),
+            (format!("/Bearer%20eyJ{key}.b.c/x"), "/Bearer%20eyJ…/x"),
+            (
+                format!("/a.b.eyJc/{key}/eyJa%"),
+                "/a.b.eyJc/gk_live_…/eyJa%",
+            ),
         ] {
             assert_eq!(&*path(&said), logged);
         }
         // However many there are.
         let masked = path(&format!("/{}", "eyJ../".repeat(10_000)));
         assert!(masked.starts_with("/eyJ…/eyJ…/") && masked.len() <= PATH_LIMIT + "…".len());
+        let words = format!("/{}", "eyJ-".repeat(10_000));
+        assert_eq!(path(&words)[..PATH_LIMIT], words[..PATH_LIMIT]);
     }
 
     proptest! {
