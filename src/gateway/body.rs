@@ -167,8 +167,8 @@ impl Body for AnswerBody {
             }
             Kind::Relayed { inbound, watch, .. } => (inbound, watch),
         };
-        // An ordinary answer that began in time may end, although an access token expires meanwhile:
-        // what goes on and on is cut, and everything that was revoked.
+        // An ordinary answer that began in time may end, although an access token expires meanwhile, and is
+        // not asked about any more: what goes on and on is cut, and what is revoked before it expires.
         let is_sized = inbound.size_hint().exact().is_some();
         let exchange = &this.exchange;
         let mut poll_ended = |cx: &mut Context<'_>, waits| {
