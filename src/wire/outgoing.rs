@@ -82,6 +82,11 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         self.framing == Framed::UntilClose && !self.whole
     }
 
+    /// Nothing more of the body will come: what is left are the bytes before that.
+    pub fn cut_short(&mut self) {
+        self.whole = true;
+    }
+
     /// Sends what is left; a breakage is told once.
     pub fn poll_send(
         &mut self,

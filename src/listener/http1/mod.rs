@@ -208,9 +208,20 @@ where
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
         Poll::Pending => caller.poll_left(cx).map(|()| None),
     });
-    match sending.await {
-        Some(Ok(())) => {}
-        Some(Err(Unsent::Body(_) | Unsent::Io(_))) | None => return Err(Trouble::Io),
+    let is_cut = match sending.await {
+        Some(Ok(())) => false,
+        Some(Err(Unsent::Body(_))) => true,
+        Some(Err(Unsent::Io(_))) | None => return Err(Trouble::Io),
+    };
+    if is_cut {
+        // What came before that is the caller's: one that hears nothing may take its request for unsent.
+        answer.cut_short();
+        let rest = poll_fn(|cx| {
+            let polled = answer.poll_send(cx, &mut Writing(caller));
+            polled.map(|_| ())
+        });
+        let _ = timeout(FAREWELL, rest).await;
+        return Err(Trouble::Io);
     }
     if ends_with_connection {
         caller.breaks_off(false).map_err(|_| Trouble::Io)?;

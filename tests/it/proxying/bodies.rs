@@ -212,6 +212,21 @@ fn an_answer_cut_short_is_cut_short_for_the_caller() {
 }
 
 #[test]
+fn what_came_before_an_answer_broke_off_reaches_its_caller() {
+    let upstream = Upstream::scripted(|exchange| {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        exchange.write(format!("{head}5\r\nhello\r\nno size\r\n"))?;
+        exchange.close()
+    });
+    let world = World::start(&upstream, ROUTES);
+    let mut client = world.connect();
+    client.send(request("GET", "/open", &[]));
+    assert_eq!(client.head().0, 200);
+    client.until("hello");
+    assert_eq!(client.rest(), "\r\n", "it has no end");
+}
+
+#[test]
 fn an_answer_that_ends_with_its_connection_is_whole() {
     let upstream = Upstream::scripted(|exchange| {
         exchange.write("HTTP/1.0 200 OK\r\n\r\nuntil the end")?;
