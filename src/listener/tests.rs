@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
@@ -455,15 +456,11 @@ fn connections_of_one_moment_end_apart_from_each_other() {
 
 #[tokio::test]
 async fn the_last_answer_reaches_a_caller_who_has_sent_more() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut caller = TcpStream::connect(address).await.unwrap();
-    let request = b"GET /5 HTTP/1.1\r\n\r\n";
-    caller.write_all(&request.repeat(5_000)).await.unwrap();
-    let (served, remote) = listener.accept().await.unwrap();
     let (exit, stages) = Exit::new();
     exit.enter(Stage::Draining);
-    let serving = tokio::spawn(async move { desk(stages).serve(served, remote).await });
+    let (mut caller, serving) = tcp(stages).await;
+    let request = b"GET /5 HTTP/1.1\r\n\r\n";
+    caller.write_all(&request.repeat(5_000)).await.unwrap();
     let mut answer = String::new();
     caller.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("\r\n\r\nxxxxx"), "{answer}");
@@ -501,4 +498,34 @@ async fn a_caller_slow_with_its_head_may_still_send_when_it_is_told_so() {
     caller.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     caller.write_all(b"TP").await.expect("somebody reads it");
+}
+
+/// A connection over TCP that is served, and its caller's end.
+async fn tcp(stages: Stages) -> (TcpStream, JoinHandle<Result<(), Trouble>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let caller = TcpStream::connect(address).await.unwrap();
+    let (served, remote) = listener.accept().await.unwrap();
+    let serving = tokio::spawn(async move { desk(stages).serve(served, remote).await });
+    (caller, serving)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_no_head() {
+    for sent in ["GET /5 HT", "GET /5 HTTP/1.1\r\n\r\n\r\n"] {
+        let (exit, stages) = Exit::new();
+        let (mut caller, serving) = tcp(stages).await;
+        caller.write_all(sent.as_bytes()).await.unwrap();
+        let mut answer = [0; 16];
+        if sent.ends_with('\n') {
+            caller.read_exact(&mut answer).await.unwrap();
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let began = now();
+        exit.enter(Stage::Closing);
+        assert_eq!(serving.await.unwrap(), Ok(()));
+        assert_eq!(now() - began, Duration::ZERO, "{sent}");
+    }
 }

@@ -53,14 +53,22 @@ content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 2
 \"code\":\"uri_too_long\",\"detail\":\"The request's target is too long.\",\"requestId\":\"\",\
 \"error\":\"uri_too_long\",\"message\":\"The request's target is too long.\"}";
 
+/// What arrives of a caller that nobody will read.
+enum Unread {
+    /// Nothing that matters: it was told nothing that it could lose.
+    Nothing,
+    /// Another request, if it sent one before it knew.
+    Perhaps,
+    /// The rest of a body.
+    Certainly,
+}
+
 /// What comes after an answer.
 enum After {
     /// Another request may.
     Another,
     /// The connection ends.
-    End,
-    /// It ends, and some of a body may still arrive.
-    Unread,
+    End(Unread),
     /// The connection is another protocol's.
     Upgraded,
 }
@@ -82,7 +90,7 @@ where
     let ended = converse(&caller, &peer, &seat).await;
     let (ended, unread) = match ended {
         Ok(unread) => (Ok(()), unread),
-        Err(trouble) => (Err(trouble), trouble != Trouble::Io),
+        Err(trouble) => (Err(trouble), Unread::Certainly),
     };
     let Some((mut stream, read)) = caller.take() else {
         return ended;
@@ -93,8 +101,16 @@ where
     }
     let farewell = async {
         stream.shutdown().await?;
-        // Whoever has sent another request is still sending, as it seems.
-        if unread || !read.is_empty() || has_more(&mut stream).await {
+        let lingers = match unread {
+            Unread::Nothing => false,
+            // Whoever has sent another request is still sending, as it seems. An empty line is none.
+            Unread::Perhaps => {
+                let another = read.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+                another || has_more(&mut stream).await
+            }
+            Unread::Certainly => true,
+        };
+        if lingers {
             linger(&mut stream).await?;
         }
         Ok::<_, std::io::Error>(())
@@ -104,12 +120,12 @@ where
     ended
 }
 
-/// Answers one request after the other; whether some of a body may still arrive.
+/// Answers one request after the other; whether something may still arrive behind the last answer.
 async fn converse<S, V>(
     caller: &Arc<Caller<S>>,
     peer: &Arc<V::Peer>,
     seat: &Seat<V>,
-) -> Result<bool, Trouble>
+) -> Result<Unread, Trouble>
 where
     S: Socket,
     V: Service,
@@ -125,7 +141,7 @@ where
                 room = None;
                 continue;
             }
-            Next::End => return Ok(false),
+            Next::End => return Ok(Unread::Nothing),
             Next::Broken => return Err(Trouble::Io),
             Next::Late => {
                 tell(caller, TOO_SLOW).await;
@@ -147,8 +163,8 @@ where
         let room = room.get_or_insert_with(|| Box::pin(None)).as_mut();
         match answer(caller, seat, head, is_last, room, call).await? {
             After::Another => {}
-            After::End | After::Upgraded => return Ok(false),
-            After::Unread => return Ok(true),
+            After::Upgraded => return Ok(Unread::Nothing),
+            After::End(unread) => return Ok(unread),
         }
     }
 }
@@ -237,8 +253,8 @@ where
     }
     Ok(match (caller.finish(), persists) {
         (true, true) => After::Another,
-        (true, false) => After::End,
-        (false, _) => After::Unread,
+        (true, false) => After::End(Unread::Perhaps),
+        (false, _) => After::End(Unread::Certainly),
     })
 }
 

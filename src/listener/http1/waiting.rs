@@ -71,6 +71,9 @@ impl Waiting {
                 Looked::Never(NoHead::Bad(bad)) => Next::Bad(bad),
                 Looked::Nothing => return self.poll_end(cx),
                 Looked::Begun => {
+                    if self.poll_closing(cx).is_ready() {
+                        return Poll::Ready(Next::End);
+                    }
                     let allowed = self.limits.head_timeout;
                     let late = self
                         .late
@@ -89,19 +92,22 @@ impl Waiting {
 
     /// Ready when a connection at rest has to end, and once before that.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.poll_closing(cx).is_ready() {
+            return Poll::Ready(Next::End);
+        }
+        self.rest.poll_over(cx)
+    }
+
+    /// Ready once nothing new is taken up.
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // From its first poll on it has this task's waker, until it is woken: and nobody is before the
         // stage moves.
         if !(self.closing_waits && self.stages.current() == Stage::Serving) {
             self.closing_waits = true;
             // Out of its budget, the task would be told to come back.
-            if Pin::new(&mut unconstrained(self.closing.as_mut()))
-                .poll(cx)
-                .is_ready()
-            {
-                return Poll::Ready(Next::End);
-            }
+            return Pin::new(&mut unconstrained(self.closing.as_mut())).poll(cx);
         }
-        self.rest.poll_over(cx)
+        Poll::Pending
     }
 }
 
