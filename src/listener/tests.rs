@@ -98,7 +98,11 @@ impl Service for Bytefuls {
         _: Monotonic,
         request: Request<Incoming>,
     ) -> Response<Answered> {
-        let length = request.uri().path()[1..].parse().unwrap();
+        let length = request.uri().path()[1..].parse();
+        let Ok(length) = length else {
+            // What is no number is never answered.
+            return std::future::pending().await;
+        };
         let is_sized = request.uri().query().is_none();
         let _ = request.into_body().collect().await;
         let bytes = Full::from(vec![b'x'; length]);
@@ -152,6 +156,10 @@ thread_local! {
 }
 
 impl Socket for BufWriter<DuplexStream> {
+    fn has_left(&self) -> bool {
+        false
+    }
+
     fn breaks_off(&self, breaks_off: bool) -> std::io::Result<()> {
         BREAKS_OFF.with_borrow_mut(|told| told.push(breaks_off));
         Ok(())
@@ -508,6 +516,24 @@ async fn tcp(stages: Stages) -> (TcpStream, JoinHandle<Result<(), Trouble>>) {
     let (served, remote) = listener.accept().await.unwrap();
     let serving = tokio::spawn(async move { desk(stages).serve(served, remote).await });
     (caller, serving)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_seen_to_leave_behind_more_than_is_read_of_it() {
+    for breaks_off in [false, true] {
+        let (_exit, stages) = Exit::new();
+        let (mut caller, serving) = tcp(stages).await;
+        let request = b"GET /never HTTP/1.1\r\n\r\n";
+        caller.write_all(&request.repeat(4_000)).await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!serving.is_finished());
+        caller.breaks_off(breaks_off).unwrap();
+        drop(caller);
+        let ended = tokio::time::timeout(60 * SECOND, serving).await;
+        assert_eq!(ended.expect("it is seen").unwrap(), Err(Trouble::Io));
+    }
 }
 
 #[tokio::test(start_paused = true)]

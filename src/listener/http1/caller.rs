@@ -84,6 +84,16 @@ pub(super) enum Looked {
     Begun,
 }
 
+/// Whether a caller waits for its answer.
+pub(super) enum Presence {
+    /// It does. Who looked is woken when it leaves, or sends more.
+    There,
+    /// Nobody reads on far enough to see it leave.
+    Unseen,
+    /// It has left.
+    Left,
+}
+
 /// Why no request came.
 #[derive(Debug)]
 pub(super) enum NoHead {
@@ -152,19 +162,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
         self.state().expects = false;
     }
 
-    /// Ready once the caller has left, while its request is answered. What it sends meanwhile waits its
+    /// Looks whether the caller has left, while its request is answered. What it sends meanwhile waits its
     /// turn.
-    pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn look_for_end(&self, cx: &mut Context<'_>) -> Presence {
         let mut state = self.state();
         let state = &mut *state;
-        // Before the body's end, whoever reads that finds out.
+        // Before the body's end, whoever reads that finds out, unless it has stopped.
         if !state.framing.is_over() && !state.is_lost && !state.is_given_up {
             state.watcher = Some(cx.waker().clone());
-            return Poll::Pending;
+            return Presence::Unseen;
         }
         while state.read.len() < EARLY {
             let Some(stream) = &mut state.stream else {
-                return Poll::Pending;
+                return Presence::There;
             };
             let read = &mut state.read;
             let polled = scratch::with(|room| {
@@ -172,12 +182,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
                 read.extend_from_slice(&room[..count]);
                 Poll::Ready(Ok::<_, io::Error>(count))
             });
-            match ready!(polled) {
-                Ok(count) if count > 0 => {}
-                _ => return Poll::Ready(()),
+            match polled {
+                Poll::Pending => return Presence::There,
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Presence::Left,
             }
         }
-        Poll::Pending
+        Presence::Unseen
+    }
+
+    /// Whether the system knows that the caller has left.
+    pub(super) fn has_left(&self) -> bool
+    where
+        S: Socket,
+    {
+        let state = self.state();
+        state.stream.as_ref().is_some_and(Socket::has_left)
     }
 
     /// The request was answered whole: whether another one can follow. What has come of a body that

@@ -8,13 +8,14 @@ mod waiting;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::task::unconstrained;
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::listener::connection::{Seat, TOO_SLOW, Trouble, date};
 use crate::listener::{Service, Socket, Stage};
@@ -25,12 +26,15 @@ use crate::wire::scratch;
 use crate::wire::upgraded::{Begun, CallersEnd};
 
 use answer::Asked;
-use caller::{BodyOf, Caller, Writing};
+use caller::{BodyOf, Caller, Presence, Writing};
 use head::{Bad, Head};
 use waiting::{Next, Waiting};
 
 /// How long the end of a connection may take, once it is decided.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a caller has left whom nobody reads from.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How much that nobody reads is taken from a caller, so that it reads its answer.
 const LINGERS: usize = 256 * 1024;
@@ -201,10 +205,11 @@ where
         Incoming::Http1(Box::new(BodyOf::present(caller)))
     };
     room.set(Some(call(Request::from_parts(parts, body))));
+    let mut leaving = Leaving::default();
     let answered = poll_fn(|cx| match room.as_mut().as_pin_mut() {
         Some(answering) => match answering.poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => caller.poll_left(cx).map(|()| None),
+            Poll::Pending => leaving.poll(cx, caller).map(|()| None),
         },
         None => Poll::Ready(None),
     })
@@ -222,7 +227,7 @@ where
     }
     let sending = poll_fn(|cx| match answer.poll_send(cx, &mut Writing(caller)) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending => caller.poll_left(cx).map(|()| None),
+        Poll::Pending => leaving.poll(cx, caller).map(|()| None),
     });
     let is_cut = match sending.await {
         Some(Ok(())) => false,
@@ -256,6 +261,35 @@ where
         (true, false) => After::End(Unread::Perhaps),
         (false, _) => After::End(Unread::Certainly),
     })
+}
+
+/// Notices that a caller leaves while it is answered.
+#[derive(Default)]
+struct Leaving {
+    /// When to look again, where nobody would see it.
+    look: Option<Pin<Box<Sleep>>>,
+}
+
+impl Leaving {
+    fn poll<S: Socket>(&mut self, cx: &mut Context<'_>, caller: &Caller<S>) -> Poll<()> {
+        match caller.look_for_end(cx) {
+            Presence::There => return Poll::Pending,
+            Presence::Left => return Poll::Ready(()),
+            Presence::Unseen => {}
+        }
+        let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+        // Out of its budget, the task would be told to come back.
+        while Pin::new(&mut unconstrained(look.as_mut()))
+            .poll(cx)
+            .is_ready()
+        {
+            if caller.has_left() {
+                return Poll::Ready(());
+            }
+            look.set(sleep(LOOK));
+        }
+        Poll::Pending
+    }
 }
 
 /// Sends an answer to what was no request.

@@ -146,7 +146,13 @@ async fn a_caller_is_seen_to_leave_once_nobody_reads_its_body() {
         let body = BodyOf::present(&caller);
         let left = tokio::spawn({
             let caller = Arc::clone(&caller);
-            async move { poll_fn(|cx| caller.poll_left(cx)).await }
+            async move {
+                poll_fn(|cx| match caller.look_for_end(cx) {
+                    Presence::Left => Poll::Ready(()),
+                    Presence::There | Presence::Unseen => Poll::Pending,
+                })
+                .await;
+            }
         });
         tokio::task::yield_now().await;
         theirs.write_all(sent.as_bytes()).await.unwrap();
@@ -211,7 +217,7 @@ async fn who_waits_to_answer_is_woken_once_the_caller_was_told_to_go_on() {
         poll_fn(move |cx| {
             let sent = pin!(Writing(&caller)).poll_write(cx, b"answer");
             if sent.is_pending() {
-                let _ = caller.poll_left(cx);
+                let _ = caller.look_for_end(cx);
             }
             sent
         })
@@ -244,7 +250,7 @@ async fn who_waits_for_room_to_tell_a_caller_to_go_on_does_not_wake_itself() {
     let mut cx = Context::from_waker(&waker);
     for _ in 0..3 {
         assert!(body.poll_frame(&mut cx).is_pending());
-        assert!(caller.poll_left(&mut cx).is_pending());
+        assert!(matches!(caller.look_for_end(&mut cx), Presence::Unseen));
     }
     assert!(!woken.0.load(Ordering::Relaxed));
 }
