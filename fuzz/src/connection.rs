@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use gatelet::listener::{Arrival, Census, Config, Desk, Exit, Service, Shares, Trouble};
+use gatelet::listener::{Arrival, Census, Config, Desk, Exit, Service, Shares, Socket, Trouble};
 use gatelet::platform::{Clock, Monotonic, alive};
 use gatelet::wire::incoming::Incoming;
 use http::{Request, Response};
@@ -296,6 +296,16 @@ struct Wire {
     /// Whoever reads has had a turn since the last piece.
     breathes: bool,
     answers: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Socket for Wire {
+    fn breaks_off(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_left(&self) -> bool {
+        self.closes && self.pieces.is_empty()
+    }
 }
 
 impl AsyncRead for Wire {
