@@ -28,6 +28,17 @@ async fn frame(body: &BodyOf<DuplexStream>) -> Option<Result<Frame<Bytes>, Broke
         .expect("somebody is woken")
 }
 
+/// The body of a request whose head has come, and nothing behind it.
+async fn begun(
+    caller: &Arc<Caller<DuplexStream>>,
+    theirs: &mut DuplexStream,
+) -> BodyOf<DuplexStream> {
+    let sent = b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
+    theirs.write_all(sent).await.unwrap();
+    head(caller).await;
+    BodyOf::present(caller)
+}
+
 #[tokio::test]
 async fn a_body_that_came_whole_and_that_nobody_read_is_passed_over() {
     for body in [
@@ -120,12 +131,7 @@ async fn nobody_reads_on_into_the_next_request() {
 #[tokio::test]
 async fn whoever_waits_for_a_body_hears_that_nobody_wants_it() {
     let (caller, mut theirs) = pair();
-    theirs
-        .write_all(b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n")
-        .await
-        .unwrap();
-    head(&caller).await;
-    let body = BodyOf::present(&caller);
+    let body = begun(&caller, &mut theirs).await;
     let finished = async {
         tokio::task::yield_now().await;
         assert!(!caller.finish(), "the rest of it would be the next head");
@@ -138,12 +144,7 @@ async fn whoever_waits_for_a_body_hears_that_nobody_wants_it() {
 async fn a_caller_is_seen_to_leave_once_nobody_reads_its_body() {
     for (sent, is_wanted) in [("hello", true), ("hel", false)] {
         let (caller, mut theirs) = pair();
-        theirs
-            .write_all(b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n")
-            .await
-            .unwrap();
-        head(&caller).await;
-        let body = BodyOf::present(&caller);
+        let body = begun(&caller, &mut theirs).await;
         let left = tokio::spawn({
             let caller = Arc::clone(&caller);
             async move {
