@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::listener::share::{Place, Shares};
 use crate::listener::{Terms, Worker};
-use crate::platform::spare_congestion_control;
+use crate::platform::{ask_after, spare_congestion_control};
 
 /// How many connections the kernel may hold for us.
 const BACKLOG: i32 = 4096;
@@ -46,7 +46,9 @@ impl Listener {
             socket.set_only_v6(false)?;
         }
         socket.set_reuse_address(true)?;
-        // Accepted sockets inherit it.
+        // Accepted sockets inherit these.
+        bound_unread(&socket)?;
+        ask_after(&socket)?;
         spare_congestion_control(&socket, address.ip());
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -102,7 +104,6 @@ pub async fn accept(
 fn hand(worker: &Worker, stream: TcpStream, remote: SocketAddr, place: Place) {
     let prepared = stream
         .set_nodelay(true)
-        .and_then(|()| bound_unread(&stream))
         .and_then(|()| worker.hand(stream, remote, place));
     if let Err(error) = prepared {
         // The caller left while it was being accepted, or we are on our way out.
@@ -111,12 +112,12 @@ fn hand(worker: &Worker, stream: TcpStream, remote: SocketAddr, place: Place) {
 }
 
 #[cfg(target_os = "linux")]
-fn bound_unread(stream: &TcpStream) -> io::Result<()> {
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD))
+fn bound_unread(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(UNREAD))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn bound_unread(_: &TcpStream) -> io::Result<()> {
+fn bound_unread(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
@@ -139,6 +140,23 @@ fn is_exhausted(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_caller_that_vanishes_is_given_up() {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let _caller = TcpStream::connect(listener.address()).unwrap();
+        listener.socket.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.socket.accept().unwrap();
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.keepalive().unwrap());
+        let quiet = accepted.tcp_keepalive_time().unwrap();
+        assert!(
+            quiet < UNREAD,
+            "{quiet:?}: nobody would be asked before that"
+        );
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(UNREAD));
+    }
 
     #[test]
     fn the_refused_caller_gets_a_well_framed_answer() {

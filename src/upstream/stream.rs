@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-use crate::platform::spare_congestion_control;
+use crate::platform::{ask_after, spare_congestion_control};
 use crate::upstream::Tls;
 use crate::upstream::endpoint::{Endpoint, Target};
 
@@ -30,6 +30,7 @@ impl Socket {
             Target::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
+                ask_after(&stream)?;
                 spare_congestion_control(&stream, address.ip());
                 match tls {
                     None => Ok(Self::Tcp(stream)),
@@ -154,5 +155,26 @@ impl AsyncWrite for Socket {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use crate::upstream::Address;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upstream_that_vanishes_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target::Tcp(listener.local_addr().unwrap());
+        let address = Address::Unix("unused".into());
+        let socket = Socket::connect(&Endpoint::new(target, address), None).await;
+        let Ok(Socket::Tcp(stream)) = socket else {
+            panic!("it is another socket: {socket:?}");
+        };
+        assert!(SockRef::from(&stream).keepalive().unwrap());
     }
 }
