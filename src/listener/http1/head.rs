@@ -85,9 +85,17 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
     } else {
         Version::HTTP_10
     };
+    if !bytes.ends_with(b"\r\n\r\n") {
+        return Err(Bad::Malformed);
+    }
     let mut said = Said::default();
     parts.headers = scratch::table(parsed.headers.len());
     for line in &*parsed.headers {
+        // Whoever takes a LF alone for no end of a line has read another head (RFC 9112 §2.2).
+        let begins = line.name.as_ptr() as usize - bytes.as_ptr() as usize;
+        if !bytes[..begins].ends_with(b"\r\n") {
+            return Err(Bad::Malformed);
+        }
         let name = names::name(line.name.as_bytes()).map_err(|_| Bad::Malformed)?;
         let value =
             HeaderValue::from_maybe_shared(slice(line.value)).map_err(|_| Bad::Malformed)?;
@@ -260,6 +268,10 @@ mod tests {
             "HTTP/1.1\r\nA: b\r\n c",
             "HTTP/1.1\r\nA: b\rc",
             "HTTP/1.1\r\nA: b\0c",
+            "HTTP/1.1\nA: b",
+            "HTTP/1.1\r\nA: b\nC: d",
+            "HTTP/1.1\r\nA: b\n",
+            "HTTP/1.1\n",
             "HTTP/2.0",
             "HTTP/1.2",
         ] {
