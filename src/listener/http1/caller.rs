@@ -27,6 +27,9 @@ const LARGEST_STEP: usize = 64 * 1024;
 /// How much may arrive before it is asked for.
 const EARLY: usize = 64 * 1024;
 
+/// How much of a body that nobody wants is waited for, so that its connection is kept.
+const PASSED_OVER: u64 = 64 * 1024;
+
 /// What tells a caller to go on (RFC 9110 §15.2.1).
 const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -58,6 +61,8 @@ struct State<S> {
     go_on_held: bool,
     /// The present request's caller waits to be told to go on.
     expects: bool,
+    /// It sends its body, whether it is told to or not.
+    is_promised: bool,
     /// Nobody has read the body to its end, and nobody will.
     is_lost: bool,
     /// Nobody has it any more, although it may yet be passed over.
@@ -118,6 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
             go_on: &[],
             go_on_held: false,
             expects: false,
+            is_promised: false,
             is_lost: false,
             is_given_up: false,
             reader: None,
@@ -157,9 +163,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
         stream.map_or(Ok(()), |stream| stream.breaks_off(breaks_off))
     }
 
-    /// The final answer begins: nothing can tell its caller to go on any more.
-    pub(super) fn begin_answer(&self) {
-        self.state().expects = false;
+    /// The final answer begins: nothing can tell its caller to go on any more. False where it is known that no other
+    /// request can follow.
+    pub(super) fn begin_answer(&self) -> bool {
+        let mut state = self.state();
+        state.expects = false;
+        if state.is_given_up {
+            state.rejoin();
+            state.pass_over();
+        }
+        !state.is_lost
     }
 
     /// Looks whether the caller has left, while its request is answered. What it sends meanwhile waits its
@@ -173,19 +186,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
             return Presence::Unseen;
         }
         while state.read.len() < EARLY {
-            let Some(stream) = &mut state.stream else {
+            if state.stream.is_none() {
                 return Presence::There;
-            };
-            let read = &mut state.read;
-            let polled = scratch::with(|room| {
-                let count = ready!(poll_read(stream, cx, room))?;
-                read.extend_from_slice(&room[..count]);
-                Poll::Ready(Ok::<_, io::Error>(count))
-            });
-            match polled {
+            }
+            match state.poll_behind(cx) {
                 Poll::Pending => return Presence::There,
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Ready(_) => return Presence::Left,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Presence::Left,
             }
         }
         Presence::Unseen
@@ -200,8 +207,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
         state.stream.as_ref().is_some_and(Socket::has_left)
     }
 
-    /// The request was answered whole: whether another one can follow. What has come of a body that
-    /// nobody read is passed over.
+    /// The request was answered whole: whether another one can follow. A body that nobody read is passed over,
+    /// what is still to come of it as well if that is little.
     pub(super) fn finish(&self) -> bool {
         let mut state = self.state();
         let state = &mut *state;
@@ -214,23 +221,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
             reader.wake();
         }
         state.rejoin();
-        if !state.framing.is_over() {
-            let mut arrived = std::mem::take(&mut state.read).freeze();
-            while !state.framing.is_over() {
-                let passed = state.framing.take(&mut arrived);
-                if !matches!(passed, Ok(Some(_))) && !state.framing.is_over() {
-                    state.is_lost = true;
-                    return false;
-                }
-            }
-            state.read = BytesMut::from(&arrived[..]);
-        }
-        if state.read.is_empty() {
-            // Nothing is kept for a connection that rests.
-            state.read = BytesMut::new();
-        }
+        state.pass_over();
+        state.rest();
         state.looked_at = 0;
         !state.is_lost
+    }
+
+    /// Some of a body is still to come that nobody will read.
+    pub(super) fn awaits_rest(&self) -> bool {
+        !self.state().framing.is_over()
     }
 
     /// The socket, which is no longer HTTP's, and what arrived on it.
@@ -256,7 +255,42 @@ impl<S> State<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
+    /// Passes over what has come of a body that nobody reads. No request can follow unless that is all of it, or
+    /// little more is sure to come.
+    fn pass_over(&mut self) {
+        if self.framing.is_over() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut self.read).freeze();
+        loop {
+            match self.framing.take(&mut arrived) {
+                Ok(Some(_)) => self.is_promised = true,
+                Ok(None) => break,
+                Err(_) => {
+                    self.is_lost = true;
+                    break;
+                }
+            }
+        }
+        let is_little = |left| left <= PASSED_OVER;
+        let will_be_over = self.is_promised && self.framing.length().is_some_and(is_little);
+        self.is_lost |= !(self.framing.is_over() || will_be_over);
+        self.read = BytesMut::from(&arrived[..]);
+    }
+
+    /// Nothing is kept for a connection that rests.
+    fn rest(&mut self) {
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+        }
+    }
+
     fn poll_head(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<Box<Head>, NoHead>> {
+        while !self.framing.is_over() {
+            ready!(self.poll_behind(cx)).map_err(|_| NoHead::End)?;
+            self.pass_over();
+            self.rest();
+        }
         loop {
             if self.looked_at < self.read.len()
                 && let Some(head) = self.take_head(limit).map_err(NoHead::Bad)?
@@ -333,10 +367,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         self.is_given_up = false;
         self.step = STEP;
         self.expects = head.expects && !head.framing.is_over();
-        if self.read.is_empty() {
-            // Nothing is kept for a connection that rests.
-            self.read = BytesMut::new();
-        }
+        self.is_promised = !head.expects;
+        self.rest();
+    }
+
+    /// Reads something behind what was read; an end is an error.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let read = &mut self.read;
+        scratch::with(|room| {
+            let count = ready!(poll_read(stream, cx, room))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            read.extend_from_slice(&room[..count]);
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// Sends what tells the caller to go on, if that has begun.
@@ -366,6 +414,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         if std::mem::take(&mut self.expects) && self.read.is_empty() {
             self.go_on = GO_ON;
         }
+        self.is_promised = true;
         match self.poll_go_on(cx) {
             Poll::Ready(told) => told.map_err(Broken::Io)?,
             Poll::Pending => {

@@ -145,6 +145,7 @@ where
                 room = None;
                 continue;
             }
+            Next::End if caller.awaits_rest() => return Ok(Unread::Certainly),
             Next::End => return Ok(Unread::Nothing),
             Next::Broken => return Err(Trouble::Io),
             Next::Late => {
@@ -216,10 +217,10 @@ where
     .await;
     room.set(None);
     let (mut parts, body) = answered.ok_or(Trouble::Io)?.into_parts();
-    asked.persists &= seat.stages.current() == Stage::Serving && !is_last;
+    asked.persists &= caller.begin_answer() && !is_last;
+    asked.persists &= seat.stages.current() == Stage::Serving;
     let (mut answer, persists) = answer::write(&parts, body, asked, || date(&*seat.clock));
     scratch::give_table_back(std::mem::take(&mut parts.headers));
-    caller.begin_answer();
     let ends_with_connection = answer.ends_with_connection();
     if ends_with_connection {
         // Cut off, it must not look as if that were its end, however the connection is dropped.

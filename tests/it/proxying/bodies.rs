@@ -160,6 +160,45 @@ fn a_body_is_asked_for_only_when_its_sender_is_admitted() {
 }
 
 #[test]
+fn a_refusal_before_its_body_has_come_keeps_the_connection() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, ROUTES);
+    let mut client = world.connect();
+    for _ in 0..3 {
+        client.send("POST /guarded HTTP/1.1\r\nhost: api.test\r\ncontent-length: 5\r\n\r\n");
+        let refusal = client.response();
+        assert_eq!(refusal.status, 401);
+        assert_eq!(refusal.headers.one("connection"), None);
+        client.send("hello");
+    }
+    upstream.assert_untouched("a body without a key");
+    client.send(request("GET", "/guarded", &[("x-api-key", KEY)]));
+    assert_eq!(client.response().status, 200);
+}
+
+#[test]
+fn a_refusal_says_where_its_connection_ends_with_it() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, ROUTES);
+    for lines in [
+        "content-length: 5\r\nexpect: 100-continue",
+        "content-length: 100000",
+        "transfer-encoding: chunked",
+    ] {
+        let mut client = world.connect();
+        client.send(format!(
+            "POST /guarded HTTP/1.1\r\nhost: api.test\r\n{lines}\r\n\r\n"
+        ));
+        let refusal = client.response();
+        assert_eq!(refusal.status, 401, "{lines}");
+        assert_eq!(refusal.headers.one("connection"), Some("close"), "{lines}");
+        client.send("GET /guarded HTTP/1.1\r\n");
+        assert!(client.try_response("GET").is_err(), "{lines}");
+    }
+    upstream.assert_untouched("a body without a key");
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused_at_its_length_or_at_the_byte() {
     let upstream = Upstream::echo();
     let world = World::start(&upstream, ROUTES);

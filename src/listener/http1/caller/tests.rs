@@ -56,6 +56,59 @@ async fn a_body_that_came_whole_and_that_nobody_read_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_little_that_is_still_to_come_of_a_body_is_passed_over_as_it_comes() {
+    let most = usize::try_from(PASSED_OVER).unwrap();
+    for (length, came) in [(5, 0), (5, 3), (most, 0), (most + 1, 1)] {
+        let (caller, mut theirs) = pair();
+        let sent = format!("PUT /1 HTTP/1.1\r\ncontent-length: {length}\r\n\r\n");
+        let mut sent = sent.into_bytes();
+        sent.resize(sent.len() + came, b'x');
+        theirs.write_all(&sent).await.unwrap();
+        head(&caller).await;
+        drop(BodyOf::present(&caller));
+        assert!(caller.begin_answer(), "{length}");
+        assert!(caller.finish(), "{length}");
+        let behind = async {
+            let mut sent = vec![b'x'; length - came];
+            sent.extend(b"GET /2 HTTP/1.1\r\n\r\n");
+            theirs.write_all(&sent).await.unwrap();
+        };
+        let (head, ()) = tokio::join!(head(&caller), behind);
+        assert_eq!(head.parts.uri, "/2");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_may_not_end_soon_or_not_come_ends_its_connection() {
+    for lines in [
+        "content-length: 65537\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n5\r\nhel",
+        "transfer-encoding: chunked\r\n\r\nnone",
+        "expect: 100-continue\r\ncontent-length: 5\r\n\r\n",
+    ] {
+        let (caller, mut theirs) = pair();
+        let sent = format!("PUT /1 HTTP/1.1\r\n{lines}");
+        theirs.write_all(sent.as_bytes()).await.unwrap();
+        head(&caller).await;
+        let body = BodyOf::present(&caller);
+        assert!(caller.begin_answer(), "{lines}: it may be read yet");
+        drop(body);
+        assert!(!caller.begin_answer(), "{lines}");
+        assert!(!caller.finish(), "{lines}");
+    }
+    // Once it was told to go on, it does.
+    let (caller, mut theirs) = pair();
+    let sent = b"PUT /1 HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    theirs.write_all(sent).await.unwrap();
+    head(&caller).await;
+    let body = BodyOf::present(&caller);
+    let asked = poll_fn(|cx| Poll::Ready(body.poll_frame(cx).is_pending()));
+    assert!(asked.await);
+    drop(body);
+    assert!(caller.begin_answer() && caller.finish());
+}
+
+#[tokio::test]
 async fn small_pieces_are_of_what_was_read_and_no_copies() {
     const PIECES: usize = 2_000;
     let (caller, mut theirs) = pair();
@@ -134,7 +187,7 @@ async fn whoever_waits_for_a_body_hears_that_nobody_wants_it() {
     let body = begun(&caller, &mut theirs).await;
     let finished = async {
         tokio::task::yield_now().await;
-        assert!(!caller.finish(), "the rest of it would be the next head");
+        caller.finish();
     };
     let (frame, ()) = tokio::join!(frame(&body), finished);
     assert!(matches!(frame, Some(Err(Broken::Closed))));
