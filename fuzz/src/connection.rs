@@ -16,11 +16,13 @@ use bytes::Bytes;
 use gatelet::listener::{Arrival, Census, Config, Desk, Exit, Service, Shares, Socket, Trouble};
 use gatelet::platform::{Clock, Monotonic, alive};
 use gatelet::wire::incoming::Incoming;
-use http::{Request, Response};
+use gatelet::wire::message::{Request, Response};
+use http::HeaderValue;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::rules::fields::Fields;
 use crate::rules::form::{self, Lines};
 use crate::rules::time::Timestamp;
 
@@ -232,19 +234,20 @@ impl Service for Notes {
         &self,
         _: &Arc<()>,
         _: Monotonic,
-        request: Request<Incoming>,
+        head: Request,
+        body: Incoming,
     ) -> Response<Full<Bytes>> {
-        let (head, body) = request.into_parts();
-        let lines = Lines::of(&head.headers);
+        let lines = Lines::of(&head.fields);
         let form = form::judge(
             &head.method,
             &head.uri,
             head.version,
-            &head.headers,
+            &head.fields,
             lines,
             true,
         );
-        let mut note = format!("{} {} {:?} {form:?}", head.method, head.uri, head.headers);
+        let said = said(&head.fields);
+        let mut note = format!("{} {} {said:?} {form:?}", head.method, head.uri);
         // Whoever is served has its body read under a deadline as well.
         let body = tokio::time::timeout(Duration::from_secs(30), body.collect()).await;
         match body {
@@ -258,8 +261,19 @@ impl Service for Notes {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(note);
-        Response::new(Full::from("yes\n"))
+        http::Response::new(Full::from("yes\n")).into()
     }
+}
+
+/// The lines as they are said, wherever their values are.
+fn said(fields: &Fields) -> Vec<(&str, String)> {
+    let lines = fields.iter();
+    lines
+        .map(|(name, value)| {
+            assert!(HeaderValue::from_bytes(value).is_ok(), "{name}");
+            (name.as_str(), value.escape_ascii().to_string())
+        })
+        .collect()
 }
 
 struct Nobody;

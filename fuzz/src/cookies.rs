@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 
 use crate::rules::cookie::{self, Cookie, SameSite};
+use crate::rules::fields::Fields;
 use crate::rules::form::Lines;
 use crate::rules::headers::HeaderRules;
 use crate::rules::refresh;
@@ -24,11 +25,11 @@ pub fn cookies(data: &[u8]) {
 
 fn check_read<'d>(name: &str, lines: impl Iterator<Item = &'d [u8]>) {
     let values = lines.filter_map(|line| HeaderValue::from_bytes(line).ok());
-    let headers: HeaderMap = values.map(|line| (header::COOKIE, line)).collect();
-    let pairs = |headers: &HeaderMap| -> Vec<(Vec<u8>, Vec<u8>)> {
-        let lines = headers.get_all(header::COOKIE).iter();
+    let fields: Fields = values.map(|line| (header::COOKIE, line)).collect();
+    let pairs = |fields: &Fields| -> Vec<(Vec<u8>, Vec<u8>)> {
+        let lines = fields.get_all(&header::COOKIE);
         lines
-            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+            .flat_map(|line| line.split(|byte| *byte == b';'))
             .filter_map(|pair| {
                 let at = pair.iter().position(|byte| *byte == b'=')?;
                 let (name, value) = (&pair[..at], &pair[at + 1..]);
@@ -40,21 +41,21 @@ fn check_read<'d>(name: &str, lines: impl Iterator<Item = &'d [u8]>) {
         let quoted = value.len() >= 2 && value.starts_with(b"\"") && value.ends_with(b"\"");
         value[usize::from(quoted)..value.len() - usize::from(quoted)].to_vec()
     };
-    let expected: Vec<Vec<u8>> = pairs(&headers)
+    let expected: Vec<Vec<u8>> = pairs(&fields)
         .into_iter()
         .filter(|(own, _)| own == name.as_bytes())
         .map(|(_, value)| unquoted(&value))
         .collect();
-    let read: Vec<&[u8]> = cookie::values(&headers, name).collect();
+    let read: Vec<&[u8]> = cookie::values(&fields, name).collect();
     assert_eq!(read, expected);
 
     let rules = HeaderRules::new("x-auth-", &[], &[name.into()]);
-    let kept = rules.cookies(&headers, Lines::of(&headers));
-    let kept: HeaderMap = kept
+    let kept = rules.cookies(&fields, Lines::of(&fields));
+    let kept: Fields = kept
         .filter_map(|line| Some((header::COOKIE, HeaderValue::from_bytes(&line).ok()?)))
         .collect();
     assert_eq!(cookie::values(&kept, name).count(), 0);
-    let mut expected = pairs(&headers);
+    let mut expected = pairs(&fields);
     expected.retain(|(own, value)| own != name.as_bytes() && !refresh::is_minted(&unquoted(value)));
     assert_eq!(pairs(&kept), expected);
 }

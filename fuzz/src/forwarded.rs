@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderValue;
 use ipnet::IpNet;
 
+use crate::rules::fields::Fields;
 use crate::rules::forwarded::{Caller, X_FORWARDED_FOR, X_REQUEST_ID, believed_request_id};
 
 const PEER: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -22,8 +23,8 @@ pub fn forwarded(data: &[u8]) {
         .collect();
     let read = |lines: &[HeaderValue]| {
         let pairs = lines.iter().map(|line| (X_FORWARDED_FOR, line.clone()));
-        let headers: HeaderMap = pairs.collect();
-        Caller::through(PEER, &headers, &trusted)
+        let fields: Fields = pairs.collect();
+        Caller::through(PEER, &fields, &trusted)
     };
     let caller = read(&lines);
     assert!(caller.through_trusted);
@@ -43,14 +44,15 @@ pub fn forwarded(data: &[u8]) {
     }
     assert_eq!(caller.address, expected);
 
-    let stranger = Caller::through([9, 9, 9, 9].into(), &HeaderMap::new(), &trusted);
+    let stranger = Caller::through([9, 9, 9, 9].into(), &Fields::default(), &trusted);
     assert!(!stranger.through_trusted);
 
     for line in lines {
-        let headers = HeaderMap::from_iter([(X_REQUEST_ID, line.clone())]);
-        if let Some(id) = believed_request_id(&headers) {
-            assert_eq!(id, line);
-            assert!(matches!(id.len(), 1..=128) && id.as_bytes().iter().all(u8::is_ascii_graphic));
+        let fields = Fields::from_iter([(X_REQUEST_ID, line.clone())]);
+        if let Some(id) = believed_request_id(&fields) {
+            let said = id.as_bytes();
+            assert_eq!(said, line.as_bytes());
+            assert!(matches!(said.len(), 1..=128) && said.iter().all(u8::is_ascii_graphic));
         }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::request;
 use crate::rules::api_key::mint;
+use crate::rules::forwarded::{RequestId, X_REQUEST_ID};
 use crate::rules::time::Timestamp;
 
 /// A request head, as it is logged; who sent it claims to be what its body says.
@@ -21,10 +22,11 @@ pub fn log(data: &[u8]) {
     };
     let body = data.windows(4).position(|four| four == b"\r\n\r\n");
     let subject = String::from_utf8_lossy(body.map_or(&[], |end| &data[end + 4..]));
-    let id = head.headers.get("x-request-id").cloned();
+    let id = head.fields.get(&X_REQUEST_ID);
+    let id = id.and_then(|id| HeaderValue::from_bytes(id).ok());
     let line = Line {
         time: Timestamp::from_seconds(data.len() as u64),
-        request_id: id.unwrap_or(HeaderValue::from_static("")),
+        request_id: id.map_or(RequestId::Made([b'0'; 32]), RequestId::Believed),
         client: IpAddr::from([192, 0, 2, 1]),
         method: head.method,
         route: "api".into(),

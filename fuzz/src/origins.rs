@@ -1,6 +1,6 @@
 //! Which pages may use the refresh cookie.
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 
 use crate::request;
 use crate::rules::origin::is_allowed;
@@ -14,23 +14,25 @@ const LISTED: [&str; 3] = ["https://app.example.com", "http://localhost:5173", "
 pub fn origins(data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     let own = str::from_utf8(parts.next().unwrap_or_default()).unwrap_or_default();
-    let headers = request::lines(parts.next().unwrap_or_default());
+    let fields = request::lines(parts.next().unwrap_or_default());
     let listed = LISTED.map(HeaderValue::from_static);
-    if !is_allowed(&headers, &listed, own) {
+    if !is_allowed(&fields, &listed, own) {
         return;
     }
-    let mut said = headers.get_all(header::ORIGIN).iter();
+    let mut said = fields.get_all(&header::ORIGIN);
     let Some(origin) = said.next() else {
-        let mut sites = headers.get_all("sec-fetch-site").iter();
+        let name = HeaderName::from_static("sec-fetch-site");
+        let mut sites = fields.get_all(&name);
         assert!(
             sites
                 .next()
-                .is_none_or(|site| site == "same-origin" || site == "none")
+                .is_none_or(|site| site == b"same-origin" || site == b"none")
         );
         assert!(sites.next().is_none());
         return;
     };
     assert!(said.next().is_none(), "one of two origins is allowed");
+    let origin = HeaderValue::from_bytes(origin).unwrap_or_else(|_| panic!("{origin:?}"));
     let origin = origin.to_str().unwrap_or_else(|_| panic!("{origin:?}"));
     let own = [own];
     let known = LISTED[..2].iter().chain(&own);

@@ -1,13 +1,15 @@
 //! A request's head, from text.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http::{Method, Uri};
+
+use crate::rules::fields::Fields;
 
 /// A request's head as a server's library has read it.
 pub(crate) struct Head {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
+    pub(crate) fields: Fields,
 }
 
 /// Reads the head of an HTTP/1 request; `None` for what the library would have refused.
@@ -18,7 +20,7 @@ pub(crate) fn head(data: &[u8]) -> Option<Head> {
     Some(Head {
         method: request.method?.parse().ok()?,
         uri: request.path?.parse().ok()?,
-        headers: request
+        fields: request
             .headers
             .iter()
             .map(|line| pair(line.name.as_bytes(), line.value))
@@ -27,7 +29,7 @@ pub(crate) fn head(data: &[u8]) -> Option<Head> {
 }
 
 /// Reads lines such as `name: value`; what no header can be is left out.
-pub(crate) fn lines(data: &[u8]) -> HeaderMap {
+pub(crate) fn lines(data: &[u8]) -> Fields {
     data.split(|byte| *byte == b'\n')
         .filter_map(|line| {
             let colon = line.iter().position(|byte| *byte == b':')?;

@@ -1,44 +1,51 @@
 //! Refusals for gRPC callers: trailers alone, inside a 200.
 
 use std::fmt::Write;
+use std::iter;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::rules::fields::Fields;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const MEDIA_TYPE: &str = "application/grpc";
 
-/// Whether a request with these headers comes from a gRPC client.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
+/// Whether a request with these fields comes from a gRPC client.
+pub fn is_grpc(fields: &Fields) -> bool {
+    fields.get(&CONTENT_TYPE).is_some_and(|value| {
         value
-            .as_bytes()
             .get(..MEDIA_TYPE.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(MEDIA_TYPE.as_bytes()))
     })
 }
 
-/// Whether an answer with these headers ends in gRPC's trailers. gRPC-Web has them in its body.
-pub fn ends_in_trailers(headers: &HeaderMap) -> bool {
-    is_grpc(headers)
-        && headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().get(MEDIA_TYPE.len()) != Some(&b'-'))
+/// Whether an answer with these fields ends in gRPC's trailers. gRPC-Web has them in its body.
+pub fn ends_in_trailers(fields: &Fields) -> bool {
+    is_grpc(fields)
+        && fields
+            .get(&CONTENT_TYPE)
+            .is_some_and(|value| value.get(MEDIA_TYPE.len()) != Some(&b'-'))
 }
 
 /// Writes a trailers-only answer.
-pub(super) fn write(status: StatusCode, detail: &str, headers: &mut HeaderMap) {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    write_status(status, detail, headers);
+pub(super) fn write(status: StatusCode, detail: &str, fields: &mut Fields) {
+    fields.append(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    for (name, value) in end(status, detail) {
+        fields.append(name, value);
+    }
 }
 
-/// Writes what the call came to, as it stands in trailers.
-pub(super) fn write_status(status: StatusCode, detail: &str, headers: &mut HeaderMap) {
-    headers.insert(GRPC_STATUS, HeaderValue::from_static(code(status)));
-    if let Ok(message) = HeaderValue::try_from(percent_encoded(detail)) {
-        headers.insert(GRPC_MESSAGE, message);
-    }
+/// What the call came to, as it stands in trailers.
+pub(super) fn end(
+    status: StatusCode,
+    detail: &str,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let message = HeaderValue::try_from(percent_encoded(detail)).ok();
+    let message = message.map(|message| (GRPC_MESSAGE, message));
+    let status = HeaderValue::from_static(code(status));
+    iter::once((GRPC_STATUS, status)).chain(message)
 }
 
 /// The gRPC status of an HTTP one.
@@ -99,22 +106,22 @@ mod tests {
     #[test]
     fn grpc_is_told_by_its_media_type() {
         let asks = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
-            is_grpc(&headers)
+            let fields = Fields::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+            is_grpc(&fields)
         };
         assert!(asks("application/grpc"));
         assert!(asks("Application/gRPC+proto"));
         assert!(asks("application/grpc; charset=utf-8"));
         assert!(!asks("application/json"));
         assert!(!asks("application/grp"));
-        assert!(!is_grpc(&HeaderMap::new()));
+        assert!(!is_grpc(&Fields::default()));
     }
 
     #[test]
     fn an_answer_of_grpc_web_ends_in_its_body() {
         let ends = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
-            ends_in_trailers(&headers)
+            let fields = Fields::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+            ends_in_trailers(&fields)
         };
         assert!(ends("application/grpc"));
         assert!(ends("application/grpc+proto"));

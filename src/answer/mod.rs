@@ -13,12 +13,17 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub use challenge::Realm;
 pub use grpc::{ends_in_trailers, is_grpc};
 
 use crate::rules::decision::{Fault, Refusal, Reject, Wanted};
+use crate::rules::fields::Fields;
+use crate::rules::forwarded::RequestId;
+
+/// How many fields an answer has room for, with those that the request path adds.
+const FIELDS: usize = 8;
 
 /// What an answer needs to know of the request it answers.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +31,7 @@ pub struct Context<'a> {
     /// Whose credentials are asked for.
     pub realm: &'a Realm,
     /// The request's `x-request-id`.
-    pub request_id: &'a HeaderValue,
+    pub request_id: &'a RequestId,
     /// Which credentials the route takes, for the challenge of a 401.
     pub wanted: Wanted,
     /// The caller speaks gRPC; see [`is_grpc`].
@@ -35,33 +40,50 @@ pub struct Context<'a> {
     pub head: bool,
 }
 
+/// An answer that says no.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// What is said besides.
+    pub fields: Fields,
+    /// What it says to people and programs.
+    pub body: Bytes,
+}
+
 /// The answer that says no.
-pub fn refusal(refusal: &Refusal, context: &Context<'_>) -> Response<Bytes> {
+pub fn refusal(refusal: &Refusal, context: &Context<'_>) -> Answer {
     let status = status(refusal);
     let detail = problem::detail(refusal);
-    let mut headers = HeaderMap::with_capacity(8);
-    explain(refusal, context, &mut headers);
+    let mut fields = Fields::with_capacity(FIELDS);
+    explain(refusal, context, &mut fields);
     if context.grpc {
-        grpc::write(status, &detail, &mut headers);
-        return response(StatusCode::OK, headers, Bytes::new());
+        grpc::write(status, &detail, &mut fields);
+        return Answer {
+            status: StatusCode::OK,
+            fields,
+            body: Bytes::new(),
+        };
     }
     let body = problem::body(refusal, status, &detail, context.request_id);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.append(CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
+    fields.append(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    fields.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let body = if context.head {
         Bytes::new()
     } else {
         body.into()
     };
-    response(status, headers, body)
+    Answer {
+        status,
+        fields,
+        body,
+    }
 }
 
 /// What ends a gRPC answer that had already begun: its trailers, which say why.
 pub fn grpc_end(refusal: &Refusal) -> HeaderMap {
-    let mut trailers = HeaderMap::with_capacity(2);
-    grpc::write_status(status(refusal), &problem::detail(refusal), &mut trailers);
-    trailers
+    grpc::end(status(refusal), &problem::detail(refusal)).collect()
 }
 
 /// The HTTP status of a refusal. A gRPC caller is told it as a `grpc-status` inside a 200.
@@ -106,12 +128,12 @@ pub fn status(refusal: &Refusal) -> StatusCode {
 }
 
 /// Adds the headers that tell a program what would have been right, or when.
-fn explain(refusal: &Refusal, context: &Context<'_>, headers: &mut HeaderMap) {
+fn explain(refusal: &Refusal, context: &Context<'_>, fields: &mut Fields) {
     let realm = context.realm;
     match refusal {
         // RFC 6750 §3.1: no error code where no credential was shown.
         Refusal::Reject(Reject::CredentialMissing(wanted)) => {
-            challenge(realm.bearer(), realm, *wanted, headers);
+            challenge(realm.bearer(), realm, *wanted, fields);
         }
         Refusal::Reject(
             Reject::ApiKeyInvalid
@@ -125,21 +147,21 @@ fn explain(refusal: &Refusal, context: &Context<'_>, headers: &mut HeaderMap) {
             | Reject::RefreshInvalid
             | Reject::RefreshReused,
         ) => {
-            challenge(realm.invalid_token(), realm, context.wanted, headers);
+            challenge(realm.invalid_token(), realm, context.wanted, fields);
         }
         Refusal::Reject(Reject::ScopeMissing(scopes)) => {
-            headers.insert(WWW_AUTHENTICATE, realm.insufficient_scope(scopes));
+            fields.append(WWW_AUTHENTICATE, realm.insufficient_scope(scopes));
         }
         Refusal::Reject(Reject::MethodNotAllowed(methods)) => {
             if let Ok(methods) = HeaderValue::from_str(methods) {
-                headers.insert(ALLOW, methods);
+                fields.append(ALLOW, methods);
             }
         }
         Refusal::Reject(Reject::RateLimited { retry_after }) => {
-            headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after));
+            fields.append(RETRY_AFTER, HeaderValue::from(*retry_after));
         }
         Refusal::Fault(Fault::StoreUnavailable | Fault::IssuerUnavailable | Fault::Overloaded) => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            fields.append(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Refusal::Reject(
             Reject::RequestMalformed(_)
@@ -163,18 +185,11 @@ fn explain(refusal: &Refusal, context: &Context<'_>, headers: &mut HeaderMap) {
 }
 
 /// Writes the challenges of a 401: `Bearer` always and first, since npm reads no other.
-fn challenge(bearer: HeaderValue, realm: &Realm, wanted: Wanted, headers: &mut HeaderMap) {
-    headers.insert(WWW_AUTHENTICATE, bearer);
+fn challenge(bearer: HeaderValue, realm: &Realm, wanted: Wanted, fields: &mut Fields) {
+    fields.append(WWW_AUTHENTICATE, bearer);
     if wanted.api_key {
-        headers.append(WWW_AUTHENTICATE, realm.api_key());
+        fields.append(WWW_AUTHENTICATE, realm.api_key());
     }
-}
-
-fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }
 
 /// What a refusal says to people; borrowed wherever it says nothing of the request at hand.

@@ -3,11 +3,13 @@
 //! Every text here is read by strangers. None says more than what its sender can change: an
 //! unknown, an expired and a revoked key have one text, and a breakage is not explained.
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::Detail;
 use crate::rules::credential::Kind;
 use crate::rules::decision::{Fault, Refusal, Reject};
+use crate::rules::fields::text;
+use crate::rules::forwarded::RequestId;
 
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -183,7 +185,7 @@ pub(super) fn body(
     refusal: &Refusal,
     status: StatusCode,
     detail: &str,
-    request_id: &HeaderValue,
+    request_id: &RequestId,
 ) -> Vec<u8> {
     let code = code(refusal);
     let mut body = Vec::with_capacity(512);
@@ -206,7 +208,7 @@ pub(super) fn body(
     push_string(detail, &mut body);
     let written = start..body.len();
     body.extend_from_slice(b",\"requestId\":");
-    push_string(request_id.to_str().unwrap_or_default(), &mut body);
+    push_string(text(request_id.as_bytes()).unwrap_or_default(), &mut body);
     for piece in [",\"error\":\"", code, "\",\"message\":"] {
         body.extend_from_slice(piece.as_bytes());
     }

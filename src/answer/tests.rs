@@ -1,5 +1,6 @@
 //! Every refusal, and what of it is seen outside.
 
+use http::Response;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -144,7 +145,7 @@ fn contract(refusal: &Refusal) -> Row {
 
 fn answer(refused: &Refusal, change: impl FnOnce(&mut Context<'_>)) -> Response<Bytes> {
     let realm = Realm::new("gatelet");
-    let request_id = HeaderValue::from_static("id-\"1\"");
+    let request_id = RequestId::Believed(HeaderValue::from_static("id-\"1\""));
     let mut context = Context {
         realm: &realm,
         request_id: &request_id,
@@ -153,7 +154,11 @@ fn answer(refused: &Refusal, change: impl FnOnce(&mut Context<'_>)) -> Response<
         head: false,
     };
     change(&mut context);
-    refusal(refused, &context)
+    let answer = refusal(refused, &context);
+    let mut response = Response::new(answer.body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.fields.into();
+    response
 }
 
 fn challenges(response: &Response<Bytes>) -> Vec<&HeaderValue> {
@@ -270,7 +275,7 @@ fn head_is_answered_with_the_length_alone() {
 
 #[test]
 fn a_request_id_that_is_not_text_breaks_nothing() {
-    let odd = HeaderValue::from_bytes(b"\xff\xfe").unwrap();
+    let odd = RequestId::Believed(HeaderValue::from_bytes(b"\xff\xfe").unwrap());
     let realm = Realm::new("gatelet");
     let context = Context {
         realm: &realm,
@@ -279,7 +284,7 @@ fn a_request_id_that_is_not_text_breaks_nothing() {
         grpc: false,
         head: false,
     };
-    let response = refusal(&Fault::Overloaded.into(), &context);
-    let problem: Value = serde_json::from_slice(response.body()).unwrap();
+    let answer = refusal(&Fault::Overloaded.into(), &context);
+    let problem: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(problem["requestId"], "");
 }

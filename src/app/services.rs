@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
 use http_body_util::Full;
 
 use crate::gateway::{AnswerBody, Core, Peer};
@@ -15,6 +14,7 @@ use crate::telemetry::metrics::{
 };
 use crate::telemetry::probes::{self, Readiness};
 use crate::wire::incoming::Incoming;
+use crate::wire::message::{Request, Response};
 
 /// Guarded traffic.
 pub(super) struct Guard(pub(super) Arc<Core>);
@@ -32,9 +32,10 @@ impl Service for Guard {
         &self,
         peer: &Arc<Peer>,
         began: Monotonic,
-        request: Request<Incoming>,
+        request: Request,
+        body: Incoming,
     ) -> impl Future<Output = Response<AnswerBody>> + Send {
-        self.0.answer(peer, began, request)
+        self.0.answer(peer, began, request, body)
     }
 }
 
@@ -54,14 +55,11 @@ impl Service for Observe {
         &self,
         _: &Arc<()>,
         _: Monotonic,
-        request: Request<Incoming>,
+        request: Request,
+        _: Incoming,
     ) -> Response<Full<Bytes>> {
-        probes::respond(
-            request.method(),
-            request.uri().path(),
-            &self.metrics,
-            &self.readiness,
-        )
+        let path = request.uri.path();
+        probes::respond(&request.method, path, &self.metrics, &self.readiness).into()
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
-
 use crate::authn::access::Access;
 use crate::authn::api_key::Key;
 use crate::authn::identity::Identity;
@@ -83,18 +81,15 @@ impl Proven {
         })
     }
 
-    /// The names of what was proven, as a header value.
-    pub fn methods_value(&self) -> Option<HeaderValue> {
-        let with_key = self.key.is_some();
-        Some(HeaderValue::from_static(
-            match (self.speaker()?, with_key) {
-                (Speaker::Access(_), true) => "api_key access_token",
-                (Speaker::Access(_), false) => "access_token",
-                (Speaker::Session(_), true) => "api_key session_token",
-                (Speaker::Session(_), false) => "session_token",
-                (Speaker::Key(_), _) => "api_key",
-            },
-        ))
+    /// The names of what was proven, with spaces between them.
+    pub fn methods(&self) -> Option<&'static str> {
+        Some(match (self.speaker()?, self.key.is_some()) {
+            (Speaker::Access(_), true) => "api_key access_token",
+            (Speaker::Access(_), false) => "access_token",
+            (Speaker::Session(_), true) => "api_key session_token",
+            (Speaker::Session(_), false) => "session_token",
+            (Speaker::Key(_), _) => "api_key",
+        })
     }
 
     /// Whether what was proven belongs together: a token of gatelet's own was issued through a key

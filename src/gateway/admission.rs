@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::header::{self, HeaderMap};
+use http::header;
 
 use crate::authn::access::Access;
 use crate::authn::api_key::{ApiKeys, Key, Sought};
@@ -16,6 +16,7 @@ use crate::platform::Monotonic;
 use crate::rules::bucket::Rate;
 use crate::rules::credential::{self, Kind, Kinds};
 use crate::rules::decision::{Refusal, Reject};
+use crate::rules::fields::Fields;
 use crate::rules::form::{Line, Lines};
 use crate::rules::forwarded::Caller;
 use crate::rules::policy::{Admitted, Policy};
@@ -111,18 +112,18 @@ impl Gate<'_> {
     pub(super) async fn admit(
         &self,
         needs: Needs<'_>,
-        headers: &HeaderMap,
+        fields: &Fields,
     ) -> Result<Entrant, Refusal> {
         let policy = needs.policy;
         let listed = policy.listed().contains(Kind::ApiKey);
         let lists_tokens = policy.listed().contains(Kind::SessionToken);
-        let shown = match self.key_header(headers)? {
+        let shown = match self.key_header(fields)? {
             Some(secret) if listed => Shown::Judged(self.genuine(secret).await),
             Some(_) => Shown::Unasked,
             None => Shown::Nothing,
         };
         let bearer = if self.lines.has(Line::Authorization) {
-            match bearer_of(headers)? {
+            match bearer_of(fields)? {
                 Some(bearer) => self.recognise(bearer, &shown, policy).await?,
                 None => Bearer::Absent,
             }
@@ -190,11 +191,11 @@ impl Gate<'_> {
     }
 
     /// The one key that the key headers carry.
-    fn key_header<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Reject> {
+    fn key_header<'f>(&self, fields: &'f Fields) -> Result<Option<&'f [u8]>, Reject> {
         let mut shown = None;
         for name in self.keys().headers() {
-            for value in headers.get_all(name) {
-                if shown.replace(value.as_bytes()).is_some() {
+            for value in fields.get_all(name) {
+                if shown.replace(value).is_some() {
                     return Err(Reject::CredentialAmbiguous(Kind::ApiKey));
                 }
             }
@@ -373,11 +374,11 @@ impl Gate<'_> {
 }
 
 /// The one bearer that the request carries; two lines of credentials are never picked from.
-fn bearer_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Reject> {
-    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+fn bearer_of(fields: &Fields) -> Result<Option<&[u8]>, Reject> {
+    let mut lines = fields.get_all(&header::AUTHORIZATION);
     let first = lines.next();
     if lines.next().is_some() {
         return Err(Reject::CredentialAmbiguous(Kind::AccessToken));
     }
-    Ok(first.and_then(|value| credential::bearer(value.as_bytes())))
+    Ok(first.and_then(credential::bearer))
 }

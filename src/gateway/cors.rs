@@ -1,7 +1,9 @@
 //! Cross-origin answers (Fetch §3.2), where `[cors]` asks gatelet for them.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
+
+use crate::rules::fields::Fields;
 
 use super::{Cors, CorsMode};
 
@@ -14,10 +16,10 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 const FAMILY: &str = "access-control-";
 
 /// Whether this is a browser's question before a request, and not an ordinary OPTIONS.
-pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+pub(super) fn is_preflight(method: &Method, fields: &Fields) -> bool {
     *method == Method::OPTIONS
-        && headers.contains_key(header::ORIGIN)
-        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && fields.contains(&header::ORIGIN)
+        && fields.contains(&header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl Cors {
@@ -27,8 +29,8 @@ impl Cors {
     }
 
     /// The one listed origin that this request names.
-    fn origin(&self, request: &HeaderMap) -> Option<&HeaderValue> {
-        let mut origins = request.get_all(header::ORIGIN).iter();
+    fn origin(&self, request: &Fields) -> Option<&HeaderValue> {
+        let mut origins = request.get_all(&header::ORIGIN);
         let origin = origins.next()?;
         if origins.next().is_some() {
             return None;
@@ -37,16 +39,17 @@ impl Cors {
     }
 
     /// Answers a preflight: 204, and what is allowed if its origin is listed.
-    pub(super) fn preflight(&self, request: &HeaderMap) -> Response<()> {
+    pub(super) fn preflight(&self, request: &Fields) -> Response<()> {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         if self.origin(request).is_some() {
-            if let Some(method) = request.get(header::ACCESS_CONTROL_REQUEST_METHOD) {
-                headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
+            let asked = |name| HeaderValue::from_bytes(request.get(name)?).ok();
+            if let Some(method) = asked(&header::ACCESS_CONTROL_REQUEST_METHOD) {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method);
             }
-            if let Some(names) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-                headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+            if let Some(names) = asked(&header::ACCESS_CONTROL_REQUEST_HEADERS) {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
             }
             headers.insert(
                 header::ACCESS_CONTROL_MAX_AGE,
@@ -63,7 +66,7 @@ impl Cors {
     }
 
     /// What an answer to this request will say, decided before the request is given away.
-    pub(super) fn grant(&self, request: &HeaderMap) -> Grant {
+    pub(super) fn grant(&self, request: &Fields) -> Grant {
         Grant {
             origin: self.origin(request).cloned(),
         }
@@ -78,25 +81,19 @@ pub(super) struct Grant {
 
 impl Grant {
     /// Writes it, over whatever the upstream said.
-    pub(super) fn write(self, headers: &mut HeaderMap, is_preflight: bool) {
+    pub(super) fn write(self, fields: &mut Fields, is_preflight: bool) {
         if !is_preflight {
-            while let Some(theirs) = headers
-                .keys()
-                .find(|name| name.as_str().starts_with(FAMILY))
-                .cloned()
-            {
-                headers.remove(theirs);
-            }
+            fields.retain(|name, _| !name.as_str().starts_with(FAMILY));
         }
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        fields.append(header::VARY, HeaderValue::from_static("Origin"));
         if let Some(origin) = self.origin {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(
+            fields.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            fields.insert(
                 header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
                 HeaderValue::from_static("true"),
             );
             if !is_preflight {
-                headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+                fields.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
         }
     }

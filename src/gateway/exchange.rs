@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use crate::authn::proven::Proven;
 use crate::platform::Monotonic;
 use crate::rules::decision::Refusal;
-use crate::rules::forwarded::Caller;
+use crate::rules::forwarded::{Caller, RequestId};
 use crate::telemetry::access_log::{Line, LoggedPath};
 use crate::telemetry::metrics::{Outcome, RouteShard, StatusClass, UNMATCHED};
 use crate::upstream::body::{CutShort, Ending, Meter};
+use crate::wire::message::Request;
 
 use super::Core;
 use super::snapshot::Series;
@@ -27,7 +28,7 @@ pub(super) struct Exchange {
     /// Of the route that the request matched.
     series: Option<Arc<Series>>,
     route: Option<Arc<str>>,
-    request_id: HeaderValue,
+    request_id: RequestId,
     caller: Caller,
     method: Method,
     /// Kept for the access log alone.
@@ -46,9 +47,9 @@ impl Exchange {
     /// An exchange that has matched no route yet.
     pub(super) fn begin(
         core: &Arc<Core>,
-        request_id: HeaderValue,
+        request_id: RequestId,
         caller: Caller,
-        request: &http::request::Parts,
+        request: &Request,
         began: Monotonic,
     ) -> Box<Self> {
         Box::new(Self {
@@ -79,7 +80,7 @@ impl Exchange {
     }
 
     /// The request's id.
-    pub(super) fn request_id(&self) -> &HeaderValue {
+    pub(super) fn request_id(&self) -> &RequestId {
         &self.request_id
     }
 

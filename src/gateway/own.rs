@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -14,6 +13,7 @@ use crate::telemetry::metrics::Outcome;
 use crate::tokens::{self, Call, OwnRoute};
 use crate::upstream::body::Meter;
 use crate::wire::incoming::Incoming;
+use crate::wire::message::Request;
 
 use super::admission::Needs;
 use super::peer;
@@ -27,12 +27,12 @@ impl<'a> Walk<'a> {
     pub(super) fn locate_own(
         &mut self,
         found: &Found<'_>,
-        parts: &Parts,
+        request: &Request,
         is_odd: bool,
     ) -> Result<Located<'a>, Reject> {
         let own = &self.snapshot.own;
         self.exchange.matched(&own.name, &own.series);
-        let place = found.group.pick(&parts.method);
+        let place = found.group.pick(&request.method);
         let place = place.map_err(|allow| Reject::MethodNotAllowed(allow.into()))?;
         let route = own.tokens.routes().get(place);
         let route = route.ok_or(Reject::RouteNotFound)?;
@@ -47,18 +47,18 @@ impl<'a> Walk<'a> {
     pub(super) async fn answer_own(
         &mut self,
         route: &'a OwnRoute,
-        parts: &Parts,
+        request: &Request,
         body: Incoming,
     ) -> Result<Answer, Refusal> {
         let admitted = self
             .gate()
-            .admit(Needs::of_own(route), &parts.headers)
+            .admit(Needs::of_own(route), &request.fields)
             .await;
         let entrant = admitted.map_err(|refusal| self.decided(refusal))?;
         self.exchange.prove(entrant.proven);
         let meter = Arc::new(Meter::default());
         self.exchange.metered(Some(Arc::clone(&meter)));
-        let answered = self.answer_admitted(route, parts, body, &meter).await;
+        let answered = self.answer_admitted(route, request, body, &meter).await;
         match &answered {
             Ok(_) => self.exchange.decided(Outcome::Allow),
             Err(Refusal::Reject(_)) => self.exchange.decided(Outcome::Deny),
@@ -70,7 +70,7 @@ impl<'a> Walk<'a> {
     async fn answer_admitted(
         &self,
         route: &'a OwnRoute,
-        parts: &Parts,
+        request: &Request,
         body: Incoming,
         meter: &Meter,
     ) -> Result<Answer, Refusal> {
@@ -88,15 +88,15 @@ impl<'a> Walk<'a> {
         } else {
             Bytes::new()
         };
-        let (scheme, host) = peer::address_used(parts, self.peer, self.caller);
+        let (scheme, host) = peer::address_used(request, self.peer, self.caller);
         let call = Call {
             route,
-            path: parts.uri.path(),
-            query: parts.uri.query(),
+            path: request.uri.path(),
+            query: request.uri.query(),
             scheme,
             host,
             client: self.caller.address,
-            headers: &parts.headers,
+            fields: &request.fields,
             body,
             proven: self.exchange.proven(),
             wall: gate.wall,
@@ -104,7 +104,7 @@ impl<'a> Walk<'a> {
             metrics: gate.metrics,
         };
         let response = self.snapshot.own.tokens.answer(call).await?;
-        Ok(Answer::Own(response))
+        Ok(Answer::Own(response.into()))
     }
 }
 

@@ -4,13 +4,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::request;
+use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
 use ipnet::IpNet;
 
+use crate::rules::fields::{Fields, text};
 use crate::rules::forwarded::{Caller, X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::upstream::head::Head;
+use crate::wire::message::Request;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -30,16 +31,16 @@ pub struct Peer {
 /// What the lines that pass say of how a request was forwarded to here.
 #[derive(Default)]
 pub(super) struct Forwarded<'a> {
-    pub(super) host: Option<&'a HeaderValue>,
+    pub(super) host: Option<&'a [u8]>,
     /// The chain so far, where it is believed.
-    chain: Vec<&'a HeaderValue>,
+    chain: Vec<&'a [u8]>,
     says_proto: bool,
     says_host: bool,
 }
 
 impl<'a> Forwarded<'a> {
     /// Takes a line of a believed peer; true if gatelet writes it anew.
-    pub(super) fn takes(&mut self, name: &HeaderName, value: &'a HeaderValue) -> bool {
+    pub(super) fn takes(&mut self, name: &HeaderName, value: &'a [u8]) -> bool {
         self.says_proto |= *name == X_FORWARDED_PROTO;
         self.says_host |= *name == X_FORWARDED_HOST;
         if *name == X_FORWARDED_FOR {
@@ -72,17 +73,21 @@ impl Peer {
     }
 
     /// Who is calling through this peer.
-    pub(super) fn caller(&self, headers: &HeaderMap, trusted: &[IpNet]) -> Caller {
-        Caller::through(self.address, headers, trusted)
+    pub(super) fn caller(&self, fields: &Fields, trusted: &[IpNet]) -> Caller {
+        Caller::through(self.address, fields, trusted)
     }
 
     /// Writes the forwarding headers that the lines that pass do not say.
     pub(super) fn write_forwarded(&self, head: &mut Head, told: &Forwarded<'_>) {
         // As one line: some readers look at the first line alone.
-        let chain = told.chain.iter().copied().chain([&self.address_value]);
+        let chain = told
+            .chain
+            .iter()
+            .copied()
+            .chain([self.address_value.as_bytes()]);
         head.joined(&X_FORWARDED_FOR, ", ", chain);
         if !told.says_proto {
-            head.line(&X_FORWARDED_PROTO, &HeaderValue::from_static(self.scheme));
+            head.line(&X_FORWARDED_PROTO, self.scheme.as_bytes());
         }
         if let Some(host) = told.host
             && !told.says_host
@@ -94,20 +99,19 @@ impl Peer {
 
 /// The scheme and the host that the caller used, as far as they are known.
 pub(super) fn address_used<'p>(
-    parts: &'p request::Parts,
+    request: &'p Request,
     peer: &Peer,
     caller: Caller,
 ) -> (&'p str, &'p str) {
     let believed = |name| {
-        let value = parts.headers.get(name).filter(|_| caller.through_trusted);
-        value.and_then(|value| value.to_str().ok())
+        let value = request.fields.get(name).filter(|_| caller.through_trusted);
+        value.and_then(text)
     };
-    let own = parts.headers.get(header::HOST);
-    let own = own.and_then(|host| host.to_str().ok());
-    let own = parts.uri.authority().map(Authority::as_str).or(own);
+    let own = request.fields.get(&header::HOST).and_then(text);
+    let own = request.uri.authority().map(Authority::as_str).or(own);
     (
-        believed(X_FORWARDED_PROTO).unwrap_or(peer.scheme),
-        believed(X_FORWARDED_HOST).or(own).unwrap_or_default(),
+        believed(&X_FORWARDED_PROTO).unwrap_or(peer.scheme),
+        believed(&X_FORWARDED_HOST).or(own).unwrap_or_default(),
     )
 }
 
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn a_mapped_address_is_the_one_it_maps() {
         let peer = Peer::new("[::ffff:9.9.9.9]:1".parse().unwrap(), false, None);
-        let caller = peer.caller(&HeaderMap::new(), &[]);
+        let caller = peer.caller(&Fields::default(), &[]);
         assert_eq!(caller.address.to_string(), "9.9.9.9");
     }
 }

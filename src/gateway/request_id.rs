@@ -3,44 +3,51 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::HeaderValue;
-
 use crate::platform::Platform;
-use crate::wire::scratch;
+use crate::rules::forwarded::RequestId;
 
 /// Request ids: unguessable enough not to collide, cheap enough to make for every request.
 #[derive(Debug)]
 pub struct RequestIds {
-    seed: [u64; 2],
+    /// What each of them begins with.
+    begin: [u8; 16],
+    seed: u64,
     next: AtomicU64,
 }
 
 impl RequestIds {
     /// Ids that begin from a random seed.
     pub fn new(platform: &Platform) -> io::Result<Self> {
-        let mut seed = [[0; 8]; 2];
-        for half in &mut seed {
-            platform.entropy.fill(half)?;
-        }
+        let random = || {
+            let mut bytes = [0; 8];
+            platform.entropy.fill(&mut bytes)?;
+            Ok::<_, io::Error>(u64::from_ne_bytes(bytes))
+        };
         Ok(Self {
-            seed: seed.map(u64::from_ne_bytes),
+            begin: digits(random()?),
+            seed: random()?,
             next: AtomicU64::new(0),
         })
     }
 
     /// One that was never made before.
-    pub(super) fn next(&self) -> HeaderValue {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
+    pub(super) fn next(&self) -> RequestId {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
-        let low = mixed(self.seed[1].wrapping_add(count));
-        let id = u128::from(self.seed[0]) << 64 | u128::from(low);
-        let mut text = [0; 32];
-        for (digits, byte) in text.as_chunks_mut().0.iter_mut().zip(id.to_be_bytes()) {
-            *digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-        }
-        HeaderValue::from_maybe_shared(scratch::kept(&text))
-            .unwrap_or_else(|_| HeaderValue::from_static("-"))
+        let mut id = [0; 32];
+        let (begin, end) = id.split_at_mut(16);
+        begin.copy_from_slice(&self.begin);
+        end.copy_from_slice(&digits(mixed(self.seed.wrapping_add(count))));
+        RequestId::Made(id)
     }
+}
+
+fn digits(half: u64) -> [u8; 16] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 16];
+    for (digits, byte) in text.as_chunks_mut().0.iter_mut().zip(half.to_be_bytes()) {
+        *digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+    }
+    text
 }
 
 /// A bijection that scatters neighbours (the finaliser of splitmix64).
@@ -59,6 +66,8 @@ mod tests {
         let ids = RequestIds::new(&Platform::system()).unwrap();
         let (a, b) = (ids.next(), ids.next());
         assert_ne!(a, b);
-        assert_eq!(a.len(), 32);
+        for id in [a, b] {
+            assert!(id.as_bytes().iter().all(u8::is_ascii_hexdigit));
+        }
     }
 }

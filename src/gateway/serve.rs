@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::request::Parts;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
-};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body;
 
 use crate::answer;
@@ -18,8 +15,9 @@ use crate::limits::Callers;
 use crate::platform::{Hold, Monotonic, Platform};
 use crate::rules::credential::Kinds;
 use crate::rules::decision::{Fault, Refusal, Reject, Wanted};
+use crate::rules::fields::Fields;
 use crate::rules::form::{self, Line, Lines};
-use crate::rules::forwarded::{self, Caller, X_REQUEST_ID};
+use crate::rules::forwarded::{self, Caller};
 use crate::rules::policy::Policy;
 use crate::rules::route::Found;
 use crate::telemetry::access_log::AccessLog;
@@ -30,6 +28,7 @@ use crate::upstream::forward::{Failure, forward};
 use crate::upstream::head::Head;
 use crate::upstream::tunnel::{self, Upgrade};
 use crate::wire::incoming::Incoming;
+use crate::wire::message::{Request, Response};
 use crate::wire::scratch;
 use crate::wire::upgraded::CallersEnd;
 
@@ -101,37 +100,40 @@ impl Core {
     /// Answers one request; a refusal is an answer like any other.
     ///
     /// Dropped before it is done, the request's caller went away, and the upstream sees that.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "its future has room once for what it is given, and an async function's twice"
+    )]
     pub fn answer(
         self: &Arc<Self>,
         peer: &Peer,
         began: Monotonic,
-        request: Request<Incoming>,
+        mut request: Request,
+        body: Incoming,
     ) -> impl Future<Output = Response<AnswerBody>> + Send {
-        // Out here, since a future has room twice for what it takes apart.
-        let (mut parts, body) = request.into_parts();
         async move {
             let snapshot = self.snapshot.load_full();
-            let caller = peer.caller(&parts.headers, &snapshot.trusted_proxies);
+            let caller = peer.caller(&request.fields, &snapshot.trusted_proxies);
             let request_id = caller
                 .through_trusted
-                .then(|| forwarded::believed_request_id(&parts.headers))
+                .then(|| forwarded::believed_request_id(&request.fields))
                 .flatten()
                 .unwrap_or_else(|| self.request_ids.next());
-            let lines = Lines::of(&parts.headers);
-            let grpc = lines.has(Line::ContentType) && answer::is_grpc(&parts.headers);
-            let head = parts.method == Method::HEAD;
-            let http2 = parts.version == Version::HTTP_2;
+            let lines = Lines::of(&request.fields);
+            let grpc = lines.has(Line::ContentType) && answer::is_grpc(&request.fields);
+            let head = request.method == Method::HEAD;
+            let http2 = request.version == Version::HTTP_2;
             let answering = snapshot.cors.as_ref().filter(|cors| cors.answers());
             let is_preflight =
-                answering.is_some() && cors::is_preflight(&parts.method, &parts.headers);
-            let grant = answering.map(|cors| cors.grant(&parts.headers));
-            let exchange = Exchange::begin(self, request_id.clone(), caller, &parts, began);
-            let upgrade = if lines.has(Line::Upgrade) || parts.method == Method::CONNECT {
+                answering.is_some() && cors::is_preflight(&request.method, &request.fields);
+            let grant = answering.map(|cors| cors.grant(&request.fields));
+            let exchange = Exchange::begin(self, request_id.clone(), caller, &request, began);
+            let upgrade = if lines.has(Line::Upgrade) || request.method == Method::CONNECT {
                 Upgrade::asked(
-                    &parts.method,
-                    parts.version,
-                    &parts.headers,
-                    &parts.extensions,
+                    &request.method,
+                    request.version,
+                    &request.fields,
+                    &request.extensions,
                 )
             } else {
                 None
@@ -148,8 +150,8 @@ impl Core {
                 grpc,
                 http2,
             };
-            let answer = walk.proceed(&mut parts, body).await;
-            scratch::give_table_back(std::mem::take(&mut parts.headers));
+            let answer = walk.proceed(&mut request, body).await;
+            scratch::give_fields_back(std::mem::take(&mut request.fields));
             let mut response = match answer {
                 Ok(response) => walk.relay(response),
                 Err(refusal) => {
@@ -160,15 +162,19 @@ impl Core {
                         grpc,
                         head,
                     };
-                    let response = answer::refusal(&refusal, &context);
+                    let answer = answer::refusal(&refusal, &context);
                     walk.exchange.refused(&refusal);
-                    walk.own(response)
+                    walk.own(Response {
+                        status: answer.status,
+                        reason: None,
+                        fields: answer.fields,
+                        body: answer.body,
+                    })
                 }
             };
-            let headers = response.headers_mut();
-            headers.insert(X_REQUEST_ID, request_id);
+            request_id.write(&mut response.fields);
             if let Some(grant) = grant {
-                grant.write(headers, is_preflight);
+                grant.write(&mut response.fields, is_preflight);
             }
             response
         }
@@ -197,21 +203,23 @@ pub(super) enum Answer {
 
 impl<'a> Walk<'a> {
     /// Steps 1 to 9: judge, match, authenticate, admit, rewrite, forward.
-    async fn proceed(&mut self, parts: &mut Parts, body: Incoming) -> Result<Answer, Refusal> {
-        let destination = match self.locate(parts) {
+    async fn proceed(&mut self, request: &mut Request, body: Incoming) -> Result<Answer, Refusal> {
+        let destination = match self.locate(request) {
             Ok(Located::At(destination)) => destination,
-            Ok(Located::Own(route)) => return Box::pin(self.answer_own(route, parts, body)).await,
+            Ok(Located::Own(route)) => {
+                return Box::pin(self.answer_own(route, request, body)).await;
+            }
             Ok(Located::Here(response)) => return Ok(Answer::Own(response)),
             Err(reject) => return Err(self.decided(reject.into())),
         };
-        let entrant = match self.admit(&destination, parts, &body).await {
+        let entrant = match self.admit(&destination, request, &body).await {
             Ok(entrant) => entrant,
             Err(refusal) => return Err(self.decided(refusal)),
         };
         let route = destination.route;
         let limit = route.config.request_body;
-        let callers_end = CallersEnd::take(&mut parts.extensions);
-        let hold = parts.extensions.remove::<Hold>();
+        let callers_end = CallersEnd::take(&mut request.extensions);
+        let hold = request.extensions.remove::<Hold>();
         let body = match self.upgrade {
             // What follows the head is the tunnel's.
             Some(_) => None,
@@ -224,7 +232,7 @@ impl<'a> Walk<'a> {
                 (!proven.is_nobody()).then(|| self.core.ending(proven.clone()))
             }),
         };
-        if self.is_small(parts) {
+        if self.is_small(request) {
             outbound
                 .gather(route.response_timeout)
                 .await
@@ -241,18 +249,18 @@ impl<'a> Walk<'a> {
             upgrade: self.upgrade,
             lines: self.lines,
         };
-        let mut head = rewrite.head(parts, &entrant);
+        let mut head = rewrite.head(request, &entrant);
         let accept = match (self.upgrade, &head) {
             (Some(Upgrade::Http1), Head::Http2(_)) => Some(
-                tunnel::accept_value(&parts.headers)
+                tunnel::accept_value(&request.fields)
                     .ok_or(Reject::RequestMalformed("the WebSocket's key is not one"))
                     .map_err(|reject| self.decided(reject.into()))?,
             ),
             // A proxy says the key of its own caller over HTTP/1.1, whom it cannot answer by itself.
-            (Some(Upgrade::Http2), _) => tunnel::accept_value(&parts.headers),
+            (Some(Upgrade::Http2), _) => tunnel::accept_value(&request.fields),
             _ => None,
         };
-        let request = match (&meter, self.upgrade) {
+        let outgoing = match (&meter, self.upgrade) {
             (_, Some(upgrade)) => {
                 upgrade
                     .write(&mut head, || self.websocket_key())
@@ -263,14 +271,14 @@ impl<'a> Walk<'a> {
             (Some(_), None) => {
                 // Trailers announced over HTTP/2 need chunks in HTTP/1.1, whatever length is declared.
                 let length = (!self.lines.has(Line::Trailer))
-                    .then(|| declared_length(&parts.headers))
+                    .then(|| declared_length(&request.fields))
                     .flatten();
                 head.with_body(outbound, length)
             }
         };
         // The upstream may take long.
-        let _ = std::mem::take(&mut parts.uri);
-        scratch::give_table_back(std::mem::take(&mut parts.headers));
+        let _ = std::mem::take(&mut request.uri);
+        scratch::give_fields_back(std::mem::take(&mut request.fields));
         self.exchange.metered(meter.clone());
         self.exchange.allowed(entrant.proven);
         let clock = &self.core.platform.clock;
@@ -278,7 +286,7 @@ impl<'a> Walk<'a> {
         let answer = forward(
             &entrant.admitted,
             &route.pool,
-            request,
+            outgoing,
             sent,
             route.response_timeout,
             meter.as_deref(),
@@ -288,10 +296,10 @@ impl<'a> Walk<'a> {
         self.exchange.waited(sent, waited);
         route.upstream.shard(self.core.worker).duration(waited);
         let response = answer.map_err(|failure| refusal_of(&failure, route))?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
             return self.upgraded(response, callers_end, hold, accept, route);
         }
-        if self.upgrade == Some(Upgrade::Http2) && response.status().is_success() {
+        if self.upgrade == Some(Upgrade::Http2) && response.status.is_success() {
             // To a CONNECT any 2xx says that the tunnel is open, and there is none.
             return Err(Fault::UpstreamProtocol.into());
         }
@@ -307,7 +315,7 @@ impl<'a> Walk<'a> {
         accept: Option<HeaderValue>,
         route: &Route,
     ) -> Result<Answer, Refusal> {
-        let (head, body) = response.into_parts();
+        let Response { fields, body, .. } = response;
         let (Some(upgrade), Some(callers_end), Some(upstreams_end)) =
             (self.upgrade, callers_end, body.into_tunnel())
         else {
@@ -322,7 +330,7 @@ impl<'a> Walk<'a> {
             ending: self.exchange.ending(),
             accept,
         };
-        Ok(Answer::Own(self.open_tunnel(tunnel, head.headers)))
+        Ok(Answer::Own(self.open_tunnel(tunnel, fields)))
     }
 
     /// Counts a no that was decided before a byte went upstream.
@@ -335,30 +343,30 @@ impl<'a> Walk<'a> {
     }
 
     /// Steps 1 to 4: where the request goes.
-    fn locate(&mut self, parts: &Parts) -> Result<Located<'a>, Reject> {
+    fn locate(&mut self, request: &Request) -> Result<Located<'a>, Reject> {
         let snapshot = self.snapshot;
         let is_tunnel = self.upgrade == Some(Upgrade::Http2);
         let form = form::judge(
-            &parts.method,
-            &parts.uri,
-            parts.version,
-            &parts.headers,
+            &request.method,
+            &request.uri,
+            request.version,
+            &request.fields,
             self.lines,
             is_tunnel,
         )?;
         let own = &snapshot.own.table;
         let [own, found] = snapshot.table.find_after(own, form.host, form.path)?;
-        let preflight = cors::is_preflight(&parts.method, &parts.headers);
+        let preflight = cors::is_preflight(&request.method, &request.fields);
         let bare = match &snapshot.cors {
             Some(cors) if preflight && cors.answers() => {
-                let response = cors.preflight(&parts.headers);
-                return Ok(Located::Here(response.map(|()| Bytes::new())));
+                let response = cors.preflight(&request.fields);
+                return Ok(Located::Here(response.map(|()| Bytes::new()).into()));
             }
             Some(_) => preflight,
             None => false,
         };
         if let Some(own) = own {
-            return self.locate_own(&own, parts, is_tunnel || bare);
+            return self.locate_own(&own, request, is_tunnel || bare);
         }
         let Found {
             group,
@@ -368,9 +376,9 @@ impl<'a> Walk<'a> {
             // A WebSocket is a GET in HTTP/1.1, and is matched as one (RFC 8441 §5).
             Method::GET
         } else if bare {
-            requested_method(parts)?
+            requested_method(request)?
         } else {
-            parts.method.clone()
+            request.method.clone()
         };
         let place = group
             .pick(&method)
@@ -391,7 +399,7 @@ impl<'a> Walk<'a> {
         if encoded_slash && !route.config.encoded_slash {
             return Err(Reject::RequestMalformed("the path holds an encoded slash"));
         }
-        let host = if parts.uri.authority().is_some() {
+        let host = if request.uri.authority().is_some() {
             // A host that was judged is visible ASCII.
             let host = HeaderValue::from_str(form.host);
             Some(host.map_err(|_| Reject::RequestMalformed("the Host is not a host"))?)
@@ -405,7 +413,7 @@ impl<'a> Walk<'a> {
     async fn admit(
         &self,
         destination: &Destination<'a>,
-        parts: &Parts,
+        request: &Request,
         body: &Incoming,
     ) -> Result<Entrant, Refusal> {
         let gate = self.gate();
@@ -419,9 +427,9 @@ impl<'a> Walk<'a> {
                 take_authorization: true,
             }
         } else {
-            gate.admit(needs, &parts.headers).await?
+            gate.admit(needs, &request.fields).await?
         };
-        self.judge_body(destination, parts, body)?;
+        self.judge_body(destination, request, body)?;
         Ok(entrant)
     }
 
@@ -441,13 +449,13 @@ impl<'a> Walk<'a> {
     fn judge_body(
         &self,
         destination: &Destination<'_>,
-        parts: &Parts,
+        request: &Request,
         body: &Incoming,
     ) -> Result<(), Reject> {
         if body.is_end_stream() {
             return Ok(());
         }
-        let declared = declared_length(&parts.headers);
+        let declared = declared_length(&request.fields);
         let upgrades = match self.upgrade {
             Some(Upgrade::Http1) => true,
             // The stream stays open for the tunnel.
@@ -469,9 +477,9 @@ impl<'a> Walk<'a> {
 
     /// Whether the body is so small, by its own word, that it is waited for before the upstream is
     /// asked. A gRPC call is a conversation, however short.
-    fn is_small(&self, parts: &Parts) -> bool {
+    fn is_small(&self, request: &Request) -> bool {
         self.lines.has(Line::ContentLength)
-            && declared_length(&parts.headers).is_some_and(|length| length <= GATHERED)
+            && declared_length(&request.fields).is_some_and(|length| length <= GATHERED)
             && !self.grpc
     }
 
@@ -479,23 +487,22 @@ impl<'a> Walk<'a> {
     fn relay(mut self, answer: Answer) -> Response<AnswerBody> {
         match answer {
             Answer::Own(mut response) => {
-                write_expiry(self.exchange.proven(), response.headers_mut());
+                write_expiry(self.exchange.proven(), &mut response.fields);
                 self.own(response)
             }
             Answer::Upstream(mut response) => {
-                self.snapshot.headers.scrub_response(response.headers_mut());
-                *response.version_mut() = Version::HTTP_11;
-                write_expiry(self.exchange.proven(), response.headers_mut());
-                self.exchange.answered(response.status());
-                let grpc = self.grpc && self.http2 && answer::ends_in_trailers(response.headers());
+                self.snapshot.headers.scrub_response(&mut response.fields);
+                write_expiry(self.exchange.proven(), &mut response.fields);
+                self.exchange.answered(response.status);
+                let grpc = self.grpc && self.http2 && answer::ends_in_trailers(&response.fields);
                 response.map(|inbound| AnswerBody::relayed(inbound, self.exchange, grpc))
             }
         }
     }
 
     fn own(mut self, response: Response<Bytes>) -> Response<AnswerBody> {
-        self.exchange.answered(response.status());
-        if response.body().is_empty() {
+        self.exchange.answered(response.status);
+        if response.body.is_empty() {
             self.exchange.finish();
         }
         let exchange = self.exchange;
@@ -504,12 +511,12 @@ impl<'a> Walk<'a> {
 }
 
 /// Tells a session's bearer until when it lives, in Unix seconds.
-fn write_expiry(proven: &Proven, headers: &mut HeaderMap) {
+fn write_expiry(proven: &Proven, fields: &mut Fields) {
     let Some(session) = &proven.session else {
         return;
     };
-    headers.insert(EXPIRES, session.expires_at().seconds().into());
-    headers.insert(MAX_EXPIRES, session.max_expires_at().seconds().into());
+    fields.insert(EXPIRES, session.expires_at().seconds().into());
+    fields.insert(MAX_EXPIRES, session.max_expires_at().seconds().into());
 }
 
 /// Where a request is answered.
@@ -523,13 +530,12 @@ pub(super) enum Located<'a> {
 }
 
 /// The method that a preflight asks about: the route of the request it announces serves it.
-fn requested_method(parts: &Parts) -> Result<Method, Reject> {
-    let mut named = parts
-        .headers
-        .get_all(header::ACCESS_CONTROL_REQUEST_METHOD)
-        .iter();
+fn requested_method(request: &Request) -> Result<Method, Reject> {
+    let mut named = request
+        .fields
+        .get_all(&header::ACCESS_CONTROL_REQUEST_METHOD);
     match (named.next(), named.next()) {
-        (Some(method), None) => Method::from_bytes(method.as_bytes()).ok(),
+        (Some(method), None) => Method::from_bytes(method).ok(),
         _ => None,
     }
     .ok_or(Reject::RequestMalformed(

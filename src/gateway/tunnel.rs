@@ -5,11 +5,13 @@ use std::io;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use crate::platform::Hold;
+use crate::rules::fields::Fields;
 use crate::upstream::body::Ending;
 use crate::upstream::tunnel::{self, Upgrade, UpstreamEnd};
+use crate::wire::message::Response;
 use crate::wire::upgraded::CallersEnd;
 
 use super::serve::Walk;
@@ -28,7 +30,7 @@ pub(super) struct Tunnel {
 
 impl Walk<'_> {
     /// Accepts the upstream's 101 and lets bytes pass until either side or the credential ends.
-    pub(super) fn open_tunnel(&self, tunnel: Tunnel, mut headers: HeaderMap) -> Response<Bytes> {
+    pub(super) fn open_tunnel(&self, tunnel: Tunnel, mut fields: Fields) -> Response<Bytes> {
         let Tunnel {
             upgrade,
             callers_end,
@@ -55,13 +57,15 @@ impl Walk<'_> {
             }
             drop(hold);
         });
-        self.snapshot.headers.scrub_response(&mut headers);
+        self.snapshot.headers.scrub_response(&mut fields);
         let mut status = StatusCode::SWITCHING_PROTOCOLS;
-        upgrade.accept(accept, &mut status, &mut headers);
-        let mut answer = Response::new(Bytes::new());
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
-        answer
+        upgrade.accept(accept, &mut status, &mut fields);
+        Response {
+            status,
+            reason: None,
+            fields,
+            body: Bytes::new(),
+        }
     }
 
     /// What gatelet asks an upstream with on behalf of a caller over HTTP/2, who has none (RFC 6455 §4.1).

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
 use http_body::Body;
 use ipnet::IpNet;
 use tokio::sync::watch;
@@ -33,6 +32,7 @@ pub use worker::{Census, Desk, Worker};
 
 use crate::platform::Monotonic;
 use crate::wire::incoming::Incoming;
+use crate::wire::message::{Request, Response};
 
 /// How the proxy listener treats its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +177,8 @@ pub trait Service: Send + Sync + 'static {
         &self,
         peer: &Arc<Self::Peer>,
         began: Monotonic,
-        request: Request<Incoming>,
+        request: Request,
+        body: Incoming,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 

@@ -96,17 +96,18 @@ impl Service for Bytefuls {
         &self,
         _: &Arc<()>,
         _: Monotonic,
-        request: Request<Incoming>,
+        request: Request,
+        body: Incoming,
     ) -> Response<Answered> {
-        let length = request.uri().path()[1..].parse();
+        let length = request.uri.path()[1..].parse();
         let Ok(length) = length else {
             // What is no number is never answered.
             return std::future::pending().await;
         };
-        let is_sized = request.uri().query().is_none();
-        let _ = request.into_body().collect().await;
+        let is_sized = request.uri.query().is_none();
+        let _ = body.collect().await;
         let bytes = Full::from(vec![b'x'; length]);
-        Response::new(Answered { bytes, is_sized })
+        http::Response::new(Answered { bytes, is_sized }).into()
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
 use crate::rules::decision::Reject;
+use crate::rules::fields::Fields;
 
 /// Which of the lines that the request path looks at are there.
 ///
@@ -40,9 +41,9 @@ pub enum Line {
 }
 
 impl Lines {
-    /// The lines of these headers.
-    pub fn of(headers: &HeaderMap) -> Self {
-        headers.keys().fold(Self::default(), |lines, name| {
+    /// The lines of these fields.
+    pub fn of(fields: &Fields) -> Self {
+        fields.names().fold(Self::default(), |lines, name| {
             let line = match name.as_str() {
                 "authorization" => Line::Authorization,
                 "connection" => Line::Connection,
@@ -81,7 +82,7 @@ pub fn judge<'a>(
     method: &Method,
     uri: &'a Uri,
     version: Version,
-    headers: &'a HeaderMap,
+    fields: &'a Fields,
     lines: Lines,
     is_tunnel: bool,
 ) -> Result<Form<'a>, Reject> {
@@ -89,10 +90,10 @@ pub fn judge<'a>(
         return malformed("the method is not proxied");
     }
     if version > Version::HTTP_11 {
-        judge_fields(uri, headers)?;
+        judge_fields(uri, fields)?;
     }
-    let host = judge_host(uri, version, headers)?;
-    judge_framing(version, headers, lines)?;
+    let host = judge_host(uri, version, fields)?;
+    judge_framing(version, fields, lines)?;
     let path = uri.path();
     if !path.starts_with('/') {
         return malformed("the target is not a path");
@@ -101,7 +102,7 @@ pub fn judge<'a>(
 }
 
 /// What HTTP/2 forbids, its library lets pass, and an HTTP/1.1 upstream would read otherwise.
-fn judge_fields(uri: &Uri, headers: &HeaderMap) -> Result<(), Reject> {
+fn judge_fields(uri: &Uri, fields: &Fields) -> Result<(), Reject> {
     // RFC 9113 §8.3.1. The library takes a query alone for the root's.
     let begins_with_slash = |target: &PathAndQuery| target.as_str().starts_with('/');
     if !uri.path_and_query().is_some_and(begins_with_slash) {
@@ -109,9 +110,8 @@ fn judge_fields(uri: &Uri, headers: &HeaderMap) -> Result<(), Reject> {
     }
     // RFC 9113 §8.2.1. HTTP/1.1 drops such space: ` Bearer x` is no bearer here, and is one there.
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    if headers
+    if fields
         .values()
-        .map(HeaderValue::as_bytes)
         .any(|value| is_space(value.first()) || is_space(value.last()))
     {
         return malformed("a header begins or ends with white space");
@@ -120,18 +120,14 @@ fn judge_fields(uri: &Uri, headers: &HeaderMap) -> Result<(), Reject> {
 }
 
 /// RFC 9112 §3.2: exactly one Host, and one that an absolute target agrees with.
-fn judge_host<'a>(
-    uri: &'a Uri,
-    version: Version,
-    headers: &'a HeaderMap,
-) -> Result<&'a str, Reject> {
-    let mut hosts = headers.get_all(header::HOST).iter();
+fn judge_host<'a>(uri: &'a Uri, version: Version, fields: &'a Fields) -> Result<&'a str, Reject> {
+    let mut hosts = fields.get_all(&header::HOST);
     let host = hosts.next();
     if hosts.next().is_some() {
         return malformed("there is more than one Host");
     }
     let host = match host {
-        Some(host) => match host.to_str() {
+        Some(host) => match std::str::from_utf8(host) {
             Ok(host) => Some(host),
             Err(_) => return malformed("the Host is not a host"),
         },
@@ -193,19 +189,19 @@ fn is_host(host: &str) -> bool {
 }
 
 /// What the HTTP library lets pass and an upstream might frame otherwise (RFC 9112 §6.1, §6.3).
-fn judge_framing(version: Version, headers: &HeaderMap, lines: Lines) -> Result<(), Reject> {
+fn judge_framing(version: Version, fields: &Fields, lines: Lines) -> Result<(), Reject> {
     if lines.has(Line::TransferEncoding) {
-        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let mut codings = fields.get_all(&header::TRANSFER_ENCODING);
         let plain = codings
             .next()
-            .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+            .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
         if !plain || codings.next().is_some() || version < Version::HTTP_11 {
             return malformed("the Transfer-Encoding is not exactly chunked");
         }
     }
     if lines.has(Line::ContentLength) {
-        let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-        let length = lengths.next().map_or(&b""[..], HeaderValue::as_bytes);
+        let mut lengths = fields.get_all(&header::CONTENT_LENGTH);
+        let length = lengths.next().unwrap_or_default();
         let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
         if !digits || lengths.any(|other| other != length) {
             return malformed("the Content-Length is not one number");
@@ -220,6 +216,8 @@ fn malformed<T>(why: &'static str) -> Result<T, Reject> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
+
     use super::*;
 
     fn verdict(method: &str, uri: &str, lines: &[(&str, &str)]) -> Result<String, Reject> {
@@ -232,17 +230,17 @@ mod tests {
         uri: &str,
         lines: &[(&str, &str)],
     ) -> Result<String, Reject> {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::default();
         for (name, value) in lines {
-            headers.append(
-                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            fields.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
             );
         }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let uri: Uri = uri.parse().unwrap();
-        let lines = Lines::of(&headers);
-        judge(&method, &uri, version, &headers, lines, false)
+        let lines = Lines::of(&fields);
+        judge(&method, &uri, version, &fields, lines, false)
             .map(|form| format!("{} {}", form.host, form.path))
     }
 

@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+
+use crate::rules::fields::Fields;
 
 /// The chain of callers, the farthest first.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -30,7 +32,7 @@ impl Caller {
     ///
     /// `X-Forwarded-For` is read from its end: each address that a trusted proxy added is
     /// believed, the first one that is not itself trusted is the caller.
-    pub fn through(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+    pub fn through(peer: IpAddr, fields: &Fields, trusted: &[IpNet]) -> Self {
         if trusted.is_empty() || !is_trusted(peer, trusted) {
             return Self {
                 address: peer,
@@ -38,11 +40,11 @@ impl Caller {
             };
         }
         let mut address = peer;
-        let lines: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-        let hops = lines
-            .iter()
+        let name = X_FORWARDED_FOR;
+        let hops = fields
+            .get_all(&name)
             .rev()
-            .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+            .flat_map(|line| line.rsplit(|byte| *byte == b','));
         for hop in hops {
             let Some(hop) = parse_hop(hop) else { break };
             address = hop;
@@ -57,15 +59,40 @@ impl Caller {
     }
 }
 
+/// A request's id: what log lines and answers can be found by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestId {
+    /// Made here: hexadecimal digits. In place, since every request has one in several places.
+    Made([u8; 32]),
+    /// Given by a trusted proxy.
+    Believed(HeaderValue),
+}
+
+impl RequestId {
+    /// The id as it is written.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Made(digits) => digits,
+            Self::Believed(value) => value.as_bytes(),
+        }
+    }
+
+    /// Says it in an answer, in place of any other.
+    pub fn write(self, fields: &mut Fields) {
+        match self {
+            Self::Made(digits) => fields.insert_word(X_REQUEST_ID, digits),
+            Self::Believed(value) => fields.insert(X_REQUEST_ID, value),
+        }
+    }
+}
+
 /// The id that a trusted proxy gave the request, if it is fit to be logged and repeated.
-pub fn believed_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let id = headers.get(X_REQUEST_ID)?;
-    let fit = !id.is_empty()
-        && id.len() <= LONGEST_REQUEST_ID
-        && id.as_bytes().iter().all(u8::is_ascii_graphic);
-    // Copied: the value is a slice of the connection's buffer, and an answer outlives that.
-    fit.then(|| HeaderValue::from_bytes(id.as_bytes()).ok())
-        .flatten()
+pub fn believed_request_id(fields: &Fields) -> Option<RequestId> {
+    let id = fields.get(&X_REQUEST_ID)?;
+    let fit =
+        !id.is_empty() && id.len() <= LONGEST_REQUEST_ID && id.iter().all(u8::is_ascii_graphic);
+    let value = fit.then(|| HeaderValue::from_bytes(id).ok()).flatten();
+    value.map(RequestId::Believed)
 }
 
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
@@ -93,12 +120,12 @@ mod tests {
     use super::*;
 
     fn caller(peer: &str, lines: &[&'static str], trusted: &[&str]) -> (String, bool) {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::default();
         for line in lines {
-            headers.append(X_FORWARDED_FOR, HeaderValue::from_static(line));
+            fields.append(X_FORWARDED_FOR, HeaderValue::from_static(line));
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let caller = Caller::through(peer.parse().unwrap(), &headers, &trusted);
+        let caller = Caller::through(peer.parse().unwrap(), &fields, &trusted);
         (caller.address.to_string(), caller.through_trusted)
     }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::rules::fields::Fields;
 use crate::rules::form::{Line, Lines};
 use crate::rules::{cookie, refresh};
 
@@ -121,19 +122,19 @@ impl HeaderRules {
 
     /// The lines that may reach the upstream; gatelet's own are written besides.
     ///
-    /// `lines` are those of `headers`. Without the cookies, which [`Self::cookies`] has. The `Host` line always passes, whatever
+    /// `lines` are those of `fields`. Without the cookies, which [`Self::cookies`] has. The `Host` line always passes, whatever
     /// `Connection` names.
     pub fn passing<'h>(
         &self,
-        headers: &'h HeaderMap,
+        fields: &'h Fields,
         lines: Lines,
         scrub: Scrub,
-    ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
-        let mut named = named(headers, lines);
+    ) -> impl Iterator<Item = (&'h HeaderName, &'h [u8])> {
+        let mut named = named(fields, lines);
         if !named.is_empty() {
             named.remove(&header::HOST);
         }
-        headers.iter().filter(move |(name, _)| {
+        fields.iter().filter(move |(name, _)| {
             **name != header::COOKIE && !self.is_dropped(name, scrub) && !named.contains(*name)
         })
     }
@@ -141,14 +142,14 @@ impl HeaderRules {
     /// The cookies that may reach the upstream, as they stand on each line.
     pub fn cookies<'h>(
         &self,
-        headers: &'h HeaderMap,
+        fields: &'h Fields,
         lines: Lines,
     ) -> impl Iterator<Item = Cow<'h, [u8]>> {
-        let pass = lines.has(Line::Cookie) && !named(headers, lines).contains(&header::COOKIE);
-        let lines = headers.get_all(header::COOKIE).iter();
+        let pass = lines.has(Line::Cookie) && !named(fields, lines).contains(&header::COOKIE);
+        let lines = fields.get_all(&header::COOKIE);
         lines
             .take(if pass { usize::MAX } else { 0 })
-            .map(|line| self.kept_cookies(line.as_bytes()))
+            .map(|line| self.kept_cookies(line))
             .filter(|kept| !kept.is_empty())
     }
 
@@ -235,11 +236,11 @@ impl HeaderRules {
 
     /// Drops from an upstream's answer the lines that speak to gatelet alone, and those that only
     /// gatelet may write.
-    pub fn scrub_response(&self, headers: &mut HeaderMap) {
+    pub fn scrub_response(&self, fields: &mut Fields) {
         let mut doomed: Vec<HeaderName> = Vec::new();
         let mut sets_cookies = false;
         let mut connection = false;
-        for name in headers.keys() {
+        for name in fields.names() {
             let spelled = name.as_str().as_bytes();
             // Few names begin like one of these.
             if !matches!(
@@ -262,23 +263,14 @@ impl HeaderRules {
             }
         }
         if connection {
-            connection_named(headers, |name| doomed.push(name));
-            headers.remove(header::CONNECTION);
+            connection_named(fields, |name| doomed.push(name));
+            doomed.push(header::CONNECTION);
         }
-        for name in doomed {
-            headers.remove(name);
-        }
-        if sets_cookies && !self.private_cookies.is_empty() {
-            let kept: Vec<HeaderValue> = headers
-                .get_all(header::SET_COOKIE)
-                .iter()
-                .filter(|value| !self.is_private_cookie(cookie::pair_of(value.as_bytes())))
-                .cloned()
-                .collect();
-            headers.remove(header::SET_COOKIE);
-            for value in kept {
-                headers.append(header::SET_COOKIE, value);
-            }
+        let sets_private = |name: &HeaderName, value: &[u8]| {
+            *name == header::SET_COOKIE && self.is_private_cookie(cookie::pair_of(value))
+        };
+        if sets_cookies || !doomed.is_empty() {
+            fields.retain(|name, value| !doomed.contains(name) && !sets_private(name, value));
         }
     }
 }
@@ -300,10 +292,10 @@ fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
 }
 
 /// The field names that the `Connection` lines list.
-fn named(headers: &HeaderMap, lines: Lines) -> HashSet<HeaderName> {
+fn named(fields: &Fields, lines: Lines) -> HashSet<HeaderName> {
     let mut named = HashSet::new();
     if lines.has(Line::Connection) {
-        connection_named(headers, |name| {
+        connection_named(fields, |name| {
             named.insert(name);
         });
     }
@@ -311,16 +303,16 @@ fn named(headers: &HeaderMap, lines: Lines) -> HashSet<HeaderName> {
 }
 
 /// Calls `found` for each field name that a `Connection` line lists.
-fn connection_named(headers: &HeaderMap, mut found: impl FnMut(HeaderName)) {
+fn connection_named(fields: &Fields, mut found: impl FnMut(HeaderName)) {
     let persistence = |token: &[u8]| {
         token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close")
     };
-    for value in headers.get_all(header::CONNECTION) {
+    for value in fields.get_all(&header::CONNECTION) {
         // What nearly every line says.
-        if persistence(value.as_bytes()) {
+        if persistence(value) {
             continue;
         }
-        for token in value.as_bytes().split(|byte| *byte == b',') {
+        for token in value.split(|byte| *byte == b',') {
             let token = token.trim_ascii();
             if token.is_empty() || persistence(token) {
                 continue;
@@ -334,20 +326,18 @@ fn connection_named(headers: &HeaderMap, mut found: impl FnMut(HeaderName)) {
 }
 
 /// Whether a `Connection` line lists `option`.
-pub fn connection_lists(headers: &HeaderMap, option: &str) -> bool {
-    headers.get_all(header::CONNECTION).iter().any(|value| {
+pub fn connection_lists(fields: &Fields, option: &str) -> bool {
+    fields.get_all(&header::CONNECTION).any(|value| {
         value
-            .as_bytes()
             .split(|byte| *byte == b',')
             .any(|token| token.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
     })
 }
 
 /// Whether the sender accepts trailers: a `TE` line lists `trailers` (RFC 9110 §10.1.4).
-pub fn accepts_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(header::TE).iter().any(|value| {
+pub fn accepts_trailers(fields: &Fields) -> bool {
+    fields.get_all(&header::TE).any(|value| {
         value
-            .as_bytes()
             .split(|byte| *byte == b',')
             .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     })

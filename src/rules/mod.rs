@@ -13,6 +13,7 @@ pub mod cookie;
 pub mod credential;
 pub mod decision;
 pub mod feed;
+pub mod fields;
 pub mod form;
 pub mod forwarded;
 pub mod frames;

@@ -3,7 +3,9 @@
 //! Pure. A browser adds the cookie to what any page asks for, so the cookie alone does not say who
 //! asks (CSRF). Which origins may read an answer is another matter, which CORS settles.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
+
+use crate::rules::fields::{Fields, text};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -20,12 +22,12 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 ///    do: a neighbouring subdomain is a stranger until it is listed.
 /// 3. Neither is there: it was not a browser, which would have sent the first with every POST, and
 ///    what is not a browser has no cookies of somebody else.
-pub fn is_allowed(headers: &HeaderMap, listed: &[HeaderValue], own: &str) -> bool {
-    match only(headers, &header::ORIGIN) {
+pub fn is_allowed(fields: &Fields, listed: &[HeaderValue], own: &str) -> bool {
+    match only(fields, &header::ORIGIN) {
         Lines::One(origin) => is_known(origin, listed, own),
         Lines::Several => false,
-        Lines::None => match only(headers, &SEC_FETCH_SITE) {
-            Lines::One(site) => site == "same-origin" || site == "none",
+        Lines::None => match only(fields, &SEC_FETCH_SITE) {
+            Lines::One(site) => site == b"same-origin" || site == b"none",
             Lines::Several => false,
             Lines::None => true,
         },
@@ -35,12 +37,12 @@ pub fn is_allowed(headers: &HeaderMap, listed: &[HeaderValue], own: &str) -> boo
 /// What stands under a name of which there may be one line.
 enum Lines<'h> {
     None,
-    One(&'h HeaderValue),
+    One(&'h [u8]),
     Several,
 }
 
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Lines<'h> {
-    let mut values = headers.get_all(name).iter();
+fn only<'h>(fields: &'h Fields, name: &'h HeaderName) -> Lines<'h> {
+    let mut values = fields.get_all(name);
     match (values.next(), values.next()) {
         (None, _) => Lines::None,
         (Some(value), None) => Lines::One(value),
@@ -48,14 +50,14 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Lines<'h> {
     }
 }
 
-fn is_known(origin: &HeaderValue, listed: &[HeaderValue], own: &str) -> bool {
+fn is_known(origin: &[u8], listed: &[HeaderValue], own: &str) -> bool {
     let Some(origin) = Origin::of(origin) else {
         return false;
     };
     Origin::parse(own).is_some_and(|own| own.is(&origin))
         || listed
             .iter()
-            .filter_map(Origin::of)
+            .filter_map(|listed| Origin::of(listed.as_bytes()))
             .any(|listed| listed.is(&origin))
 }
 
@@ -68,8 +70,8 @@ struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    fn of(value: &'a HeaderValue) -> Option<Self> {
-        Self::parse(value.to_str().ok()?)
+    fn of(value: &'a [u8]) -> Option<Self> {
+        Self::parse(text(value)?)
     }
 
     /// Reads `scheme "://" host [ ":" port ]` (RFC 6454 §6.2) and nothing around it; `null` is none.
@@ -129,9 +131,9 @@ mod tests {
     const OWN: &str = "https://api.example.com";
 
     fn judged_at(own: &str, lines: &[(&str, &str)]) -> bool {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::default();
         for (name, value) in lines {
-            headers.append(
+            fields.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
             );
@@ -142,7 +144,7 @@ mod tests {
             "capacitor://localhost",
             "null",
         ];
-        is_allowed(&headers, &listed.map(HeaderValue::from_static), own)
+        is_allowed(&fields, &listed.map(HeaderValue::from_static), own)
     }
 
     fn judged(lines: &[(&str, &str)]) -> bool {
@@ -276,10 +278,10 @@ mod tests {
 
     #[test]
     fn nothing_listed_leaves_ones_own() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ORIGIN, HeaderValue::from_static(OWN));
-        assert!(is_allowed(&headers, &[], OWN));
-        assert!(!is_allowed(&headers, &[], "https://other.example"));
+        let mut fields = Fields::default();
+        fields.insert(header::ORIGIN, HeaderValue::from_static(OWN));
+        assert!(is_allowed(&fields, &[], OWN));
+        assert!(!is_allowed(&fields, &[], "https://other.example"));
     }
 
     proptest! {

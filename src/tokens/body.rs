@@ -1,19 +1,20 @@
 //! What a request's body says.
 
-use http::header::{self, HeaderMap};
+use http::header;
 use serde::de::DeserializeOwned;
 
 use crate::rules::decision::Reject;
+use crate::rules::fields::Fields;
 
 /// The body as JSON; an empty one is what `T` is by default.
 pub(super) fn json<T: DeserializeOwned + Default>(
-    headers: &HeaderMap,
+    fields: &Fields,
     body: &[u8],
 ) -> Result<T, Reject> {
     if body.is_empty() {
         return Ok(T::default());
     }
-    if !is_of_type(headers, "application/json") {
+    if !is_of_type(fields, "application/json") {
         return Err(Reject::MediaTypeUnsupported("application/json"));
     }
     // A list would be taken for the members in their order.
@@ -32,17 +33,17 @@ pub(super) fn json<T: DeserializeOwned + Default>(
 
 /// The one value of a field in a form (RFC 7662 §2.1).
 pub(super) fn form_field(
-    headers: &HeaderMap,
+    fields: &Fields,
     body: &[u8],
     name: &str,
 ) -> Result<Option<String>, Reject> {
     const FORM: &str = "application/x-www-form-urlencoded";
-    if !is_of_type(headers, FORM) {
+    if !is_of_type(fields, FORM) {
         return Err(Reject::MediaTypeUnsupported(FORM));
     }
-    let mut fields = form_urlencoded::parse(body).filter(|(field, _)| field == name);
-    let value = fields.next().map(|(_, value)| value.into_owned());
-    if fields.next().is_some() {
+    let mut named = form_urlencoded::parse(body).filter(|(field, _)| field == name);
+    let value = named.next().map(|(_, value)| value.into_owned());
+    if named.next().is_some() {
         return Err(Reject::RequestMalformed(
             "a field of the form is there twice",
         ));
@@ -50,12 +51,12 @@ pub(super) fn form_field(
     Ok(value)
 }
 
-fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+fn is_of_type(fields: &Fields, wanted: &str) -> bool {
+    let mut types = fields.get_all(&header::CONTENT_TYPE);
     let (Some(said), None) = (types.next(), types.next()) else {
         return false;
     };
-    let essence = said.as_bytes().split(|byte| *byte == b';').next();
+    let essence = said.split(|byte| *byte == b';').next();
     essence.is_some_and(|essence| essence.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
@@ -65,8 +66,8 @@ mod tests {
 
     use super::*;
 
-    fn of_type(media_type: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))])
+    fn of_type(media_type: &'static str) -> Fields {
+        Fields::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))])
     }
 
     #[test]

@@ -13,7 +13,7 @@ impl Tokens {
     /// Says nothing of a token that is not good, not even why (RFC 7662 §2.2). Never inside an
     /// envelope: the answer's form is the RFC's. Prolongs nothing.
     pub(super) async fn introspect(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
-        let token = body::form_field(call.headers, &call.body, "token")?
+        let token = body::form_field(call.fields, &call.body, "token")?
             .ok_or(Reject::RequestMalformed("the form names no token"))?;
         let told = match self.active_session(call, token.as_bytes()).await? {
             Some(told) => Some(told),

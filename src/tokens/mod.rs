@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response};
 
 use crate::authn::access_token::AccessTokens;
 use crate::authn::authenticators::Authenticators;
@@ -27,6 +27,7 @@ use crate::platform::Monotonic;
 use crate::rules::cookie::Cookie;
 use crate::rules::credential::{Kind, Kinds};
 use crate::rules::decision::{Fault, Refusal};
+use crate::rules::fields::Fields;
 use crate::rules::policy::Policy;
 use crate::rules::principal::Scopes;
 use crate::rules::route::{PathPattern, Pattern};
@@ -218,7 +219,7 @@ pub struct Call<'a> {
     /// Where the caller is.
     pub client: IpAddr,
     /// The head's lines.
-    pub headers: &'a HeaderMap,
+    pub fields: &'a Fields,
     /// The body, whole.
     pub body: Bytes,
     /// Who calls.

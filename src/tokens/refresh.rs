@@ -180,10 +180,10 @@ impl Tokens {
     ///
     /// A cookie of an old name counts where there is none of the present one.
     fn shown(&self, call: &Call<'_>) -> Result<Option<(Vec<u8>, Mode)>, Refusal> {
-        let shown: Shown = body::json(call.headers, &call.body)?;
+        let shown: Shown = body::json(call.fields, &call.body)?;
         let mut in_cookies: Vec<&[u8]> = Vec::new();
         for name in self.config.cookie_names() {
-            for value in cookie::values(call.headers, name) {
+            for value in cookie::values(call.fields, name) {
                 if !value.is_empty() && !in_cookies.contains(&value) {
                     in_cookies.push(value);
                 }
@@ -218,13 +218,13 @@ impl Tokens {
 
     fn is_own_page(&self, call: &Call<'_>) -> bool {
         let own = format!("{}://{}", call.scheme, call.host);
-        origin::is_allowed(call.headers, &self.config.csrf_origins, &own)
+        origin::is_allowed(call.fields, &self.config.csrf_origins, &own)
     }
 
     /// The family of a genuine access token, expired or not. Another issuer's has none.
     async fn family_of_bearer(&self, call: &Call<'_>) -> Result<Option<Box<str>>, Refusal> {
-        let line = call.headers.get(AUTHORIZATION);
-        let Some(bearer) = line.and_then(|value| credential::bearer(value.as_bytes())) else {
+        let line = call.fields.get(&AUTHORIZATION);
+        let Some(bearer) = line.and_then(credential::bearer) else {
             return Ok(None);
         };
         let sorted = self.authenticators.sort_jwt(bearer);

@@ -33,7 +33,7 @@ struct Wanted {
 impl Tokens {
     pub(super) async fn issue_session(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
         let (sessions, key) = (self.sessions()?, issuing_key(call)?);
-        let wanted: Wanted = body::json(call.headers, &call.body)?;
+        let wanted: Wanted = body::json(call.fields, &call.body)?;
         let named = call.route.pattern.path.filled("subject", call.path);
         let subject = match (named, wanted.subject) {
             (Some(named), Some(said)) if named != said => {

@@ -44,7 +44,7 @@ impl Tokens {
     pub(super) async fn issue_nonce(&self, call: &Call<'_>) -> Result<Response<Bytes>, Refusal> {
         let (wallet, nonces) = self.wallet()?;
         let key = issuing_key(call)?;
-        let wanted: Wanted = body::json(call.headers, &call.body)?;
+        let wanted: Wanted = body::json(call.fields, &call.body)?;
         let domain = match &wanted.domain {
             None => &wallet.domains[0],
             Some(named) => wallet
@@ -99,7 +99,7 @@ impl Tokens {
         let (wallet, nonces) = self.wallet()?;
         let access = self.access()?;
         let key = issuing_key(call)?;
-        let shown: Shown = body::json(call.headers, &call.body)?;
+        let shown: Shown = body::json(call.fields, &call.body)?;
         let mode = mode(shown.mode.as_deref())?;
         let signature = shown
             .signature

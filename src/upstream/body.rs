@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::unconstrained;
 use tokio::time::Sleep;
@@ -26,6 +26,7 @@ use crate::upstream::response::Broken;
 use crate::upstream::tunnel::UpstreamEnd;
 use crate::wire::framing::{Framing, Piece};
 use crate::wire::incoming::{self, Incoming};
+use crate::wire::message::Response;
 
 /// How much of an answer's body is read at once, at first.
 const STEP: usize = 8 * 1024;

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 
 use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::client::conn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::timeout;
@@ -54,7 +54,7 @@ async fn ask_http1(socket: Socket, request: request::Request) -> Result<StatusCo
     let mut connection = Connection::new(socket, None);
     connection.submit(request);
     match poll_fn(|cx| connection.poll_answer(cx)).await {
-        Ok(answer) => Ok(answer.response.status()),
+        Ok(answer) => Ok(answer.response.status),
         Err(_) => Err("the connection broke before an answer".to_owned()),
     }
 }
@@ -69,11 +69,8 @@ async fn ask_http2(socket: Socket, request: Request<Outbound>) -> hyper::Result<
 
 fn request(endpoint: &Endpoint, upstream: &Config, check: &HealthCheck) -> Outgoing {
     let mut head = upstream.head(&Method::GET, &check.path);
-    // An authority is made of a host's name and a port alone.
-    if let Ok(authority) = HeaderValue::try_from(endpoint.authority()) {
-        head.line(&HOST, &authority);
-    }
-    head.line(&USER_AGENT, &HeaderValue::from_static(AGENT));
-    head.line(&CONNECTION, &HeaderValue::from_static("close"));
+    head.line(&HOST, endpoint.authority().as_bytes());
+    head.line(&USER_AGENT, AGENT.as_bytes());
+    head.line(&CONNECTION, b"close");
     head.without_body(false)
 }

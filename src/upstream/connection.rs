@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Response, StatusCode};
+use http::StatusCode;
 use spin::{Mutex, MutexGuard};
 
 use crate::upstream::pace::Pace;
@@ -20,6 +20,7 @@ use crate::upstream::request::Request;
 use crate::upstream::response::{self, Broken, Head};
 use crate::upstream::stream::Socket;
 use crate::wire::framing::Framing;
+use crate::wire::message::Response;
 use crate::wire::outgoing::Unsent;
 use crate::wire::scratch;
 
@@ -233,7 +234,7 @@ impl Connection {
         if let Some(current) = current
             && !current.sent
             && current.unsendable.is_none()
-            && head.response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && head.response.status != StatusCode::SWITCHING_PROTOCOLS
         {
             self.shared.upload().goes_on = true;
             tokio::spawn(Uploading {
@@ -427,7 +428,7 @@ mod tests {
         };
         let (answer, ()) = tokio::join!(answered(&mut connection), piecewise);
         let answer = answer.ok().unwrap();
-        assert_eq!(answer.response.status(), StatusCode::NO_CONTENT);
+        assert_eq!(answer.response.status, StatusCode::NO_CONTENT);
         assert!(answer.rests);
     }
 

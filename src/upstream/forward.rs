@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Response;
 use tokio::time::Sleep;
 
 use crate::platform::{Clock, Monotonic};
@@ -19,6 +18,7 @@ use crate::upstream::pool::{ATTEMPTS, Pool, Unavailable};
 use crate::upstream::request::Request;
 use crate::upstream::response::Broken;
 use crate::upstream::{self, http2};
+use crate::wire::message::Response;
 
 /// Why no answer came.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ pub enum Outgoing {
 impl Head {
     /// Adds a line. How the body is framed is not said here.
     #[inline]
-    pub fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
+    pub fn line(&mut self, name: &HeaderName, value: &[u8]) {
         match self {
             Self::Http1(head) => head.line(name, value),
             Self::Http2(head) => head.line(name, value),

@@ -13,13 +13,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::upstream::body::{Inbound, Meter, Outbound};
 use crate::upstream::forward::{Deadline, Failure};
 use crate::upstream::response::Broken;
 use crate::upstream::tunnel::UpstreamEnd;
+use crate::wire::message::Response;
 
 use again::{Again, is_unprocessed};
 
@@ -71,9 +72,9 @@ pub(super) async fn forward(
             Ok(response) => {
                 let stream = lease.stream;
                 let upload = again.upload();
-                return Ok(
-                    response.map(|incoming| Inbound::Http2(Answer::new(incoming, stream, upload)))
-                );
+                let inbound =
+                    response.map(|incoming| Inbound::Http2(Answer::new(incoming, stream, upload)));
+                return Ok(inbound.into());
             }
             Err(error) => error,
         };
@@ -105,10 +106,11 @@ pub(super) async fn forward(
 }
 
 /// An answer that opened a tunnel, as HTTP/1.1 says it.
-fn opened(mut response: Response<Incoming>, stream: Arc<Stream>) -> Response<Inbound> {
+fn opened(mut response: http::Response<Incoming>, stream: Arc<Stream>) -> Response<Inbound> {
     let upgrade = hyper::upgrade::on(&mut response);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    response.map(|_| Inbound::Tunnel(UpstreamEnd::stream(upgrade, stream)))
+    let tunnel = Inbound::Tunnel(UpstreamEnd::stream(upgrade, stream));
+    response.map(|_| tunnel).into()
 }
 
 fn failure(error: hyper::Error, meter: Option<&Meter>) -> Failure {

@@ -50,9 +50,9 @@ impl Head {
     }
 
     /// Adds a line. How the body is framed is not said here.
-    pub fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
+    pub fn line(&mut self, name: &HeaderName, value: &[u8]) {
         self.begin(name);
-        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.extend_from_slice(value);
         self.end();
     }
 
@@ -77,10 +77,10 @@ impl Head {
 
     /// Asks for a WebSocket (RFC 6455 §4.1), with `key` where the caller has said none.
     pub(super) fn open_websocket(&mut self, key: Option<&HeaderValue>) {
-        self.line(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
-        self.line(&header::UPGRADE, &HeaderValue::from_static("websocket"));
+        self.line(&header::CONNECTION, b"upgrade");
+        self.line(&header::UPGRADE, b"websocket");
         if let Some(key) = key {
-            self.line(&header::SEC_WEBSOCKET_KEY, key);
+            self.line(&header::SEC_WEBSOCKET_KEY, key.as_bytes());
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
 
     fn head(method: &Method) -> Head {
         let mut head = Head::new(method, "/a?b");
-        head.line(&header::HOST, &HeaderValue::from_static("h"));
+        head.line(&header::HOST, b"h");
         head
     }
 

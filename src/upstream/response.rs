@@ -5,12 +5,14 @@ use std::io;
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::StatusCode;
+use http::header::{self, HeaderName};
 use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
+use crate::rules::fields::number;
 use crate::wire::framing::{Chunk, Framing, Malformed};
+use crate::wire::message::Response;
 use crate::wire::{names, scratch};
 
 /// The most lines that an answer's head may have.
@@ -109,16 +111,11 @@ fn head(
     status: StatusCode,
     to_head: bool,
 ) -> Result<Head, Broken> {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    if let Some(reason) = parsed.reason
-        && Some(reason) != status.canonical_reason()
-        && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
-    {
-        response.extensions_mut().insert(reason);
-    }
-    let headers = response.headers_mut();
-    *headers = scratch::table(parsed.headers.len() + ADDED);
+    let reason = parsed
+        .reason
+        .filter(|reason| Some(*reason) != status.canonical_reason())
+        .and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let mut fields = scratch::fields(bytes.clone(), parsed.headers.len() + ADDED);
     let mut hop = Hop::default();
     for line in &*parsed.headers {
         let name = names::name(line.name.as_bytes())
@@ -126,9 +123,9 @@ fn head(
         if hop.takes(&name, line.value)? {
             continue;
         }
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value))
-            .map_err(|_| Broken::Protocol("the answer has a malformed field value"))?;
-        headers.append(name, value);
+        // The library has seen to it that a value is one.
+        let begins = line.value.as_ptr() as usize - bytes.as_ptr() as usize;
+        fields.append_read(name, begins..begins + line.value.len());
     }
     let is_11 = parsed.version == Some(1);
     if hop.chunked && !is_11 {
@@ -136,7 +133,7 @@ fn head(
     }
     if hop.chunked {
         // It means nothing beside the chunks, and would frame what goes out (RFC 9112 §6.3).
-        headers.remove(header::CONTENT_LENGTH);
+        fields.remove(&header::CONTENT_LENGTH);
     }
     let without_body = to_head
         || matches!(
@@ -154,7 +151,12 @@ fn head(
         && framing != Framing::Close
         && status != StatusCode::SWITCHING_PROTOCOLS;
     Ok(Head {
-        response,
+        response: Response {
+            status,
+            reason,
+            fields,
+            body: (),
+        },
         framing,
         persists,
     })
@@ -173,7 +175,8 @@ impl Hop {
     /// Reads a line; true if there is nothing in it for the caller.
     fn takes(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Broken> {
         if *name == header::CONTENT_LENGTH {
-            let said = length(value)?;
+            let said = number(value);
+            let said = said.ok_or(Broken::Protocol("the answer's length is not a number"))?;
             let said_before = self.length.replace(said);
             if said_before.is_some_and(|before| before != said) {
                 return Err(Broken::Protocol("the answer has two lengths"));
@@ -205,15 +208,6 @@ impl Hop {
         }
         Ok(false)
     }
-}
-
-/// RFC 9110 §8.6: digits alone.
-fn length(value: &[u8]) -> Result<u64, Broken> {
-    std::str::from_utf8(value)
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(Broken::Protocol("the answer's length is not a number"))
 }
 
 #[cfg(test)]
@@ -289,7 +283,10 @@ mod tests {
         let bytes = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
         let (head, _) = parse(&bytes, true).unwrap().unwrap();
         assert_eq!(head.framing, Framing::Length(0), "to a HEAD");
-        assert_eq!(head.response.headers()["content-length"], "5");
+        assert_eq!(
+            head.response.fields.get(&header::CONTENT_LENGTH),
+            Some(&b"5"[..])
+        );
     }
 
     #[test]
@@ -320,17 +317,18 @@ mod tests {
         let head = parsed(
             "HTTP/1.1 299 Fine\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\nA: b\r\na: c\r\n\r\n",
         );
-        let headers = head.response.headers();
-        let lines: Vec<_> = headers
+        let fields = head.response.fields;
+        let lines: Vec<_> = fields
             .iter()
-            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .map(|(name, value)| (name.as_str(), value))
             .collect();
-        assert_eq!(lines, [("a", "b"), ("a", "c")]);
-        let reason = head.response.extensions().get::<ReasonPhrase>().unwrap();
+        assert_eq!(lines, [("a", &b"b"[..]), ("a", b"c")]);
+        let reason = head.response.reason.unwrap();
         assert_eq!(reason.as_bytes(), b"Fine");
         // What else it names is for the scrub to drop.
         let head = parsed("HTTP/1.1 200 OK\r\nConnection: x-hop\r\nContent-Length: 0\r\n\r\n");
-        assert_eq!(head.response.headers()["connection"], "x-hop");
+        let connection = head.response.fields.get(&header::CONNECTION);
+        assert_eq!(connection, Some(&b"x-hop"[..]));
     }
 
     #[test]
@@ -342,7 +340,7 @@ mod tests {
         let head = parsed(
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
         );
-        assert_eq!(head.response.status(), 200);
-        assert!(head.response.headers().is_empty());
+        assert_eq!(head.response.status, 200);
+        assert!(head.response.fields.is_empty());
     }
 }

@@ -7,12 +7,13 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{Extensions, HeaderValue, Method, StatusCode, Version, header};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
+use crate::rules::fields::Fields;
 use crate::rules::headers::connection_lists;
 use crate::upstream::head::Head;
 use crate::upstream::http2;
@@ -34,21 +35,21 @@ impl Upgrade {
     pub fn asked(
         method: &Method,
         version: Version,
-        headers: &HeaderMap,
+        fields: &Fields,
         extensions: &Extensions,
     ) -> Option<Self> {
         if *method == Method::CONNECT {
             let protocol = extensions.get::<Protocol>()?;
             return (protocol.as_str() == "websocket").then_some(Self::Http2);
         }
-        let mut upgrades = headers.get_all(header::UPGRADE).iter();
+        let mut upgrades = fields.get_all(&header::UPGRADE);
         let asked = *method == Method::GET
             && version == Version::HTTP_11
             && upgrades
                 .next()
-                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+                .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
             && upgrades.next().is_none()
-            && connection_lists(headers, "upgrade");
+            && connection_lists(fields, "upgrade");
         asked.then_some(Self::Http1)
     }
 
@@ -69,41 +70,36 @@ impl Upgrade {
     /// Turns the upstream's 101 into the answer that this caller expects.
     ///
     /// `accept` answers the caller's own key, where it is not the upstream's answer that does.
-    pub fn accept(
-        self,
-        accept: Option<HeaderValue>,
-        status: &mut StatusCode,
-        headers: &mut HeaderMap,
-    ) {
+    pub fn accept(self, accept: Option<HeaderValue>, status: &mut StatusCode, fields: &mut Fields) {
         match self {
             Self::Http1 => {
                 if let Some(accept) = accept {
-                    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+                    fields.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
                 }
-                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             }
             Self::Http2 => {
                 *status = StatusCode::OK;
                 // The upstream's accept value answers a key that this caller never sent (RFC 8441 §5).
-                headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+                fields.remove(&header::SEC_WEBSOCKET_ACCEPT);
                 if let Some(accept) = accept {
-                    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+                    fields.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
                 }
-                headers.remove(HeaderName::from_static("content-length"));
+                fields.remove(&header::CONTENT_LENGTH);
             }
         }
     }
 }
 
 /// What answers the `Sec-WebSocket-Key` of a request (RFC 6455 §4.2.2); `None` unless it has one.
-pub fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
+pub fn accept_value(fields: &Fields) -> Option<HeaderValue> {
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let mut keys = fields.get_all(&header::SEC_WEBSOCKET_KEY);
     let (Some(key), None) = (keys.next(), keys.next()) else {
         return None;
     };
-    let told = [key.as_bytes(), GUID].concat();
+    let told = [key, GUID].concat();
     let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &told);
     HeaderValue::try_from(STANDARD.encode(digest)).ok()
 }
@@ -159,11 +155,11 @@ mod tests {
     #[test]
     fn a_key_is_answered_as_the_rfc_does() {
         let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
-        let mut headers = HeaderMap::from_iter([(header::SEC_WEBSOCKET_KEY, key.clone())]);
+        let mut headers = Fields::from_iter([(header::SEC_WEBSOCKET_KEY, key.clone())]);
         let accept = accept_value(&headers).unwrap();
         assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         headers.append(header::SEC_WEBSOCKET_KEY, key);
         assert_eq!(accept_value(&headers), None);
-        assert_eq!(accept_value(&HeaderMap::new()), None);
+        assert_eq!(accept_value(&Fields::default()), None);
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod framing;
 pub mod incoming;
+pub mod message;
 pub mod names;
 pub mod outgoing;
 pub mod scratch;

@@ -1,10 +1,11 @@
 //! What a thread's messages have one after the other: room to read into and to write heads in, what is kept of heads,
-//! and the tables of their fields.
+//! and room for their fields.
 
 use std::cell::{Cell, RefCell};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+
+use crate::rules::fields::Fields;
 
 /// How much is read at once where it is not known how much there is.
 const ROOM: usize = 16 * 1024;
@@ -18,24 +19,20 @@ const KEPT: usize = 4 * HEAD;
 /// How much memory short copies share, which is free once all of them are.
 const SHARED: usize = 4 * 1024;
 
-/// How much memory copies share that may be kept for long: none of it is free before all of them are.
-const SHARED_FOR_LONG: usize = 512;
-
 /// The longest copy that is a short one.
 const SHORT: usize = 1024;
 
-/// The most fields that a table has room for which is used again: what 25 to 48 of them are given.
+/// The most fields for which room is used again.
 const FIELDS: usize = 48;
 
-/// How many tables wait to be used again.
-const TABLES: usize = 16;
+/// For how many heads' fields room waits to be used again.
+const HEADS: usize = 16;
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; ROOM].into());
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static COPIES: RefCell<BytesMut> = RefCell::default();
-    static KEPT_COPIES: RefCell<BytesMut> = RefCell::default();
-    static SPARE_TABLES: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    static SPARE_FIELDS: RefCell<Vec<Fields>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends this thread's room. What it holds is whatever was read last.
@@ -68,40 +65,30 @@ pub fn copied(bytes: &[u8]) -> Bytes {
     if bytes.len() > SHORT {
         return Bytes::copy_from_slice(bytes);
     }
-    COPIES.with_borrow_mut(|room| copied_into(room, SHARED, bytes))
+    COPIES.with_borrow_mut(|room| {
+        if room.capacity() < bytes.len() {
+            room.reserve(SHARED);
+        }
+        room.extend_from_slice(bytes);
+        room.split().freeze()
+    })
 }
 
-/// A copy of a few `bytes` that may be kept for long, for as long as a stream lasts or a line waits to be
-/// logged: it shares its memory with few others, and with nothing that was said in confidence.
-pub fn kept(bytes: &[u8]) -> Bytes {
-    KEPT_COPIES.with_borrow_mut(|room| copied_into(room, SHARED_FOR_LONG, bytes))
+/// No fields yet of what was `read`, with room for so many: room that was given back, or new.
+pub fn fields(read: Bytes, lines: usize) -> Fields {
+    let spare = SPARE_FIELDS.with_borrow_mut(Vec::pop);
+    let mut fields = spare.unwrap_or_default();
+    fields.begin(read, lines);
+    fields
 }
 
-fn copied_into(room: &mut BytesMut, shared: usize, bytes: &[u8]) -> Bytes {
-    if room.capacity() < bytes.len() {
-        room.reserve(shared.max(bytes.len()));
-    }
-    room.extend_from_slice(bytes);
-    room.split().freeze()
-}
-
-/// An empty table with room for so many fields: one that was given back, or a new one.
-pub fn table(fields: usize) -> HeaderMap {
-    let spare = SPARE_TABLES.with_borrow_mut(Vec::pop);
-    let mut table = spare.unwrap_or_default();
-    table.reserve(fields);
-    table
-}
-
-/// Gives a table back, for another head of this thread.
-pub fn give_table_back(mut table: HeaderMap) {
-    // Many values of one name are kept beside what its capacity tells of.
-    let is_small = (1..=FIELDS).contains(&table.capacity()) && table.len() <= FIELDS;
-    table.clear();
-    if is_small {
-        SPARE_TABLES.with_borrow_mut(|spare| {
-            if spare.len() < TABLES {
-                spare.push(table);
+/// Gives the room of fields back, for another head of this thread.
+pub fn give_fields_back(mut fields: Fields) {
+    fields.clear();
+    if (1..=FIELDS).contains(&fields.capacity()) {
+        SPARE_FIELDS.with_borrow_mut(|spare| {
+            if spare.len() < HEADS {
+                spare.push(fields);
             }
         });
     }
@@ -109,7 +96,7 @@ pub fn give_table_back(mut table: HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue, header};
+    use http::header;
 
     use super::*;
 
@@ -128,51 +115,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_for_long_keeps_little_alive() {
-        let ids = (0..100_u8).map(|id| {
-            let copy = kept(&[id; 32]);
-            let left = KEPT_COPIES.with_borrow(BytesMut::capacity);
-            assert!(left < SHARED_FOR_LONG, "{left}");
-            (id, copy)
-        });
-        for (id, copy) in ids.collect::<Vec<_>>() {
-            assert_eq!(*copy, [id; 32]);
-        }
-    }
-
-    /// A name of its own for each of so many fields, and a second value for each of them.
-    fn filled(table: &mut HeaderMap, fields: usize) {
-        for field in 0..fields {
-            let name = HeaderName::try_from(format!("x-{field}")).unwrap();
-            table.append(&name, HeaderValue::from_static("one"));
-            table.append(&name, HeaderValue::from_static("two"));
-        }
-    }
-
-    #[test]
-    fn a_table_that_was_given_back_is_empty() {
-        for fields in [1, 6, FIELDS / 2] {
-            let mut given = table(fields);
-            filled(&mut given, fields);
+    fn room_for_fields_that_was_given_back_is_empty() {
+        for lines in [6, FIELDS] {
+            let mut given = fields(Bytes::from_static(b"read"), lines);
+            for _ in 0..lines {
+                given.append_read(header::ACCEPT, 0..4);
+            }
             let capacity = given.capacity();
-            give_table_back(given);
-            let again = table(1);
+            give_fields_back(given);
+            let again = fields(Bytes::new(), 1);
             assert!(again.is_empty());
-            assert_eq!(again.capacity(), capacity, "it is the same one");
+            assert_eq!(again.capacity(), capacity, "it is the same");
         }
     }
 
     #[test]
-    fn a_table_that_held_much_is_not_kept() {
-        let mut wide = table(10 * FIELDS);
-        filled(&mut wide, 10 * FIELDS);
-        let mut deep = table(1);
-        for value in 0..=FIELDS {
-            deep.append(header::ACCEPT, HeaderValue::from(value));
-        }
-        for given in [wide, deep] {
-            give_table_back(given);
-            assert!(SPARE_TABLES.with_borrow(Vec::is_empty));
-        }
+    fn room_for_many_fields_is_not_kept() {
+        give_fields_back(fields(Bytes::new(), 10 * FIELDS));
+        assert!(SPARE_FIELDS.with_borrow(Vec::is_empty));
     }
 }

@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode, Version, response};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
 use http_body::Body;
-use hyper::ext::ReasonPhrase;
 
+use crate::rules::fields::{Fields, number};
+use crate::wire::message::Response;
 use crate::wire::outgoing::{Framed, Outgoing};
 use crate::wire::scratch;
 
@@ -25,8 +26,8 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn new(head: &super::head::Head) -> Self {
         Self {
-            is_head: head.parts.method == Method::HEAD,
-            version: head.parts.version,
+            is_head: head.request.method == Method::HEAD,
+            version: head.request.version,
             persists: head.persists,
             trailers: head.trailers,
         }
@@ -36,20 +37,26 @@ impl Asked {
 /// An answer that can be sent, and whether another may follow it. `date` is what it is dated with, where it says no
 /// date itself.
 pub(super) fn write<B: Body<Data = Bytes> + Unpin>(
-    parts: &response::Parts,
-    body: B,
+    answer: Response<B>,
     asked: Asked,
     date: impl FnOnce() -> HeaderValue,
 ) -> (Outgoing<B>, bool) {
     let mut bytes = scratch::take();
-    write_status(&mut bytes, parts, asked.version);
-    let said = write_lines(&mut bytes, &parts.headers, parts.status);
+    write_status(&mut bytes, &answer, asked.version);
+    let Response {
+        status,
+        fields,
+        body,
+        ..
+    } = answer;
+    let said = write_lines(&mut bytes, &fields, status);
+    scratch::give_fields_back(fields);
     if !said.date {
-        line(&mut bytes, &header::DATE, &date());
+        line(&mut bytes, &header::DATE, date().as_bytes());
     }
-    let framing = framing(&mut bytes, &body, parts.status, asked, &said);
+    let framing = framing(&mut bytes, &body, status, asked, &said);
     let persists = asked.persists && !said.close && framing != Framed::UntilClose;
-    if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+    if status != StatusCode::SWITCHING_PROTOCOLS {
         match asked.version {
             Version::HTTP_10 if persists => bytes.extend_from_slice(b"connection: keep-alive\r\n"),
             Version::HTTP_10 => {}
@@ -61,9 +68,9 @@ pub(super) fn write<B: Body<Data = Bytes> + Unpin>(
     (Outgoing::new(bytes, body, framing), persists)
 }
 
-fn write_status(bytes: &mut Vec<u8>, parts: &response::Parts, version: Version) {
-    let reason = parts.extensions.get::<ReasonPhrase>();
-    if version == Version::HTTP_11 && parts.status == StatusCode::OK && reason.is_none() {
+fn write_status<B>(bytes: &mut Vec<u8>, answer: &Response<B>, version: Version) {
+    let Response { status, reason, .. } = answer;
+    if version == Version::HTTP_11 && *status == StatusCode::OK && reason.is_none() {
         bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         return;
     }
@@ -71,11 +78,11 @@ fn write_status(bytes: &mut Vec<u8>, parts: &response::Parts, version: Version) 
         Version::HTTP_10 => b"HTTP/1.0 ",
         _ => b"HTTP/1.1 ",
     });
-    bytes.extend_from_slice(parts.status.as_str().as_bytes());
+    bytes.extend_from_slice(status.as_str().as_bytes());
     bytes.push(b' ');
     bytes.extend_from_slice(match reason {
         Some(reason) => reason.as_bytes(),
-        None => parts.status.canonical_reason().unwrap_or("").as_bytes(),
+        None => status.canonical_reason().unwrap_or("").as_bytes(),
     });
     bytes.extend_from_slice(b"\r\n");
 }
@@ -90,11 +97,11 @@ struct Said {
 }
 
 /// Writes the lines but for those that frame the answer or end its connection.
-fn write_lines(bytes: &mut Vec<u8>, headers: &HeaderMap, status: StatusCode) -> Said {
+fn write_lines(bytes: &mut Vec<u8>, fields: &Fields, status: StatusCode) -> Said {
     let mut said = Said::default();
-    for (name, value) in headers {
+    for (name, value) in fields.iter() {
         if *name == header::CONTENT_LENGTH {
-            said.length = value.to_str().ok().and_then(|length| length.parse().ok());
+            said.length = number(value);
             // Where there is a body to follow, or there would be to a GET (RFC 9110 §8.6).
             if !has_length(status) || said.length.is_none() {
                 continue;
@@ -104,7 +111,7 @@ fn write_lines(bytes: &mut Vec<u8>, headers: &HeaderMap, status: StatusCode) -> 
             continue;
         }
         if *name == header::CONNECTION && status != StatusCode::SWITCHING_PROTOCOLS {
-            said.close |= value.as_bytes().eq_ignore_ascii_case(b"close");
+            said.close |= value.eq_ignore_ascii_case(b"close");
             continue;
         }
         said.date |= *name == header::DATE;
@@ -151,9 +158,9 @@ fn has_length(status: StatusCode) -> bool {
     !status.is_informational() && status != StatusCode::NO_CONTENT
 }
 
-fn line(bytes: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+fn line(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     bytes.extend_from_slice(name.as_str().as_bytes());
     bytes.extend_from_slice(b": ");
-    bytes.extend_from_slice(value.as_bytes());
+    bytes.extend_from_slice(value);
     bytes.extend_from_slice(b"\r\n");
 }

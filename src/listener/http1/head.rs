@@ -2,11 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Request, Uri, Version, request};
+use http::header::{self, HeaderName};
+use http::{Extensions, Method, Uri, Version};
 use httparse::{ParserConfig, Status};
 
+use crate::rules::fields::number;
 use crate::wire::framing::{Chunk, Framing};
+use crate::wire::message::Request;
 use crate::wire::{names, scratch};
 
 /// The most lines that a head may have.
@@ -22,7 +24,7 @@ const LONGEST_TARGET: usize = 65_534;
     reason = "each is a word of its own, beside any of the others"
 )]
 pub(super) struct Head {
-    pub(super) parts: request::Parts,
+    pub(super) request: Request,
     /// Where its body ends.
     pub(super) framing: Framing,
     /// Its caller may send another request on the connection.
@@ -71,36 +73,29 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
         return Err(Bad::TargetTooLong);
     }
     let is_11 = version == 1;
-    // Copied in one piece, which the target and the values are then slices of.
+    // Copied in one piece, which the target and the values are then parts of.
     let copied = scratch::copied(bytes);
-    let slice = |part: &[u8]| {
-        let at = part.as_ptr() as usize - bytes.as_ptr() as usize;
-        copied.slice(at..at + part.len())
+    let place = |part: &[u8]| {
+        let begins = part.as_ptr() as usize - bytes.as_ptr() as usize;
+        begins..begins + part.len()
     };
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Bad::Malformed)?;
-    parts.uri = Uri::from_maybe_shared(slice(target.as_bytes())).map_err(|_| Bad::Malformed)?;
-    parts.version = if is_11 {
-        Version::HTTP_11
-    } else {
-        Version::HTTP_10
-    };
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Bad::Malformed)?;
+    let target = copied.slice(place(target.as_bytes()));
+    let uri = Uri::from_maybe_shared(target).map_err(|_| Bad::Malformed)?;
     if !bytes.ends_with(b"\r\n\r\n") {
         return Err(Bad::Malformed);
     }
     let mut said = Said::default();
-    parts.headers = scratch::table(parsed.headers.len());
+    let mut fields = scratch::fields(copied, parsed.headers.len());
     for line in &*parsed.headers {
         // Whoever takes a LF alone for no end of a line has read another head (RFC 9112 §2.2).
-        let begins = line.name.as_ptr() as usize - bytes.as_ptr() as usize;
-        if !bytes[..begins].ends_with(b"\r\n") {
+        if !bytes[..place(line.name.as_bytes()).start].ends_with(b"\r\n") {
             return Err(Bad::Malformed);
         }
         let name = names::name(line.name.as_bytes()).map_err(|_| Bad::Malformed)?;
-        let value =
-            HeaderValue::from_maybe_shared(slice(line.value)).map_err(|_| Bad::Malformed)?;
-        if said.takes(&name, &value)? {
-            parts.headers.append(name, value);
+        if said.takes(&name, line.value)? {
+            // The library has seen to it that a value is one.
+            fields.append_read(name, place(line.value));
         }
     }
     if said.chunked && !is_11 {
@@ -108,7 +103,7 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
     }
     if said.chunked && said.length.is_some() {
         // It means nothing beside the chunks, and might be believed by whoever comes next.
-        parts.headers.remove(header::CONTENT_LENGTH);
+        fields.remove(&header::CONTENT_LENGTH);
     }
     let framing = match said.length {
         _ if said.chunked => Framing::Chunked(Chunk::Size),
@@ -123,7 +118,17 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
         expects: said.expects && is_11,
         trailers: said.trailers,
         upgrades: said.upgrades && is_11,
-        parts,
+        request: Request {
+            method,
+            uri,
+            version: if is_11 {
+                Version::HTTP_11
+            } else {
+                Version::HTTP_10
+            },
+            fields,
+            extensions: Extensions::new(),
+        },
     }))
 }
 
@@ -145,10 +150,9 @@ struct Said {
 
 impl Said {
     /// Reads a line; false where it only repeats one.
-    fn takes(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Bad> {
-        let bytes = value.as_bytes();
+    fn takes(&mut self, name: &HeaderName, bytes: &[u8]) -> Result<bool, Bad> {
         if *name == header::CONTENT_LENGTH {
-            let length = length(bytes).ok_or(Bad::Malformed)?;
+            let length = number(bytes).ok_or(Bad::Malformed)?;
             let before = self.length.replace(length);
             if before.is_some_and(|before| before != length) {
                 return Err(Bad::Malformed);
@@ -178,13 +182,6 @@ impl Said {
         }
         Ok(true)
     }
-}
-
-/// RFC 9110 §8.6: digits alone.
-fn length(value: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(value).ok()?;
-    let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    are_digits.then(|| digits.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -243,7 +240,7 @@ mod tests {
                 (framing, persists),
                 "{lines}"
             );
-            let lengths = head.parts.headers.get_all("content-length").iter().count();
+            let lengths = head.request.fields.get_all(&header::CONTENT_LENGTH).count();
             assert_eq!(
                 lengths,
                 usize::from(framing == Framing::Length(5)),
@@ -291,7 +288,7 @@ mod tests {
         }
         let (head, _) = parse(text).unwrap().unwrap();
         assert!(head.expects && head.trailers && head.upgrades);
-        assert_eq!(head.parts.uri, "/a");
-        assert_eq!(head.parts.headers["host"], "h");
+        assert_eq!(head.request.uri, "/a");
+        assert_eq!(head.request.fields.get(&header::HOST), Some(&b"h"[..]));
     }
 }

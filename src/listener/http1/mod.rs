@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Request, Response, StatusCode};
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep, timeout};
@@ -21,8 +21,8 @@ use crate::listener::connection::{Seat, TOO_SLOW, Trouble, date};
 use crate::listener::{Service, Socket, Stage};
 use crate::platform::Monotonic;
 use crate::wire::incoming::Incoming;
+use crate::wire::message::{Request, Response};
 use crate::wire::outgoing::Unsent;
-use crate::wire::scratch;
 use crate::wire::upgraded::{Begun, CallersEnd};
 
 use answer::Asked;
@@ -163,7 +163,7 @@ where
             }
         };
         let began = seat.clock.monotonic();
-        let call = |request| seat.service.call(peer, began, request);
+        let call = |request, body| seat.service.call(peer, began, request, body);
         let is_last = began >= old;
         let room = room.get_or_insert_with(|| Box::pin(None)).as_mut();
         match answer(caller, seat, head, is_last, room, call).await? {
@@ -181,7 +181,7 @@ async fn answer<S, V, F>(
     head: Box<Head>,
     is_last: bool,
     mut room: Pin<&mut Option<F>>,
-    call: impl FnOnce(Request<Incoming>) -> F,
+    call: impl FnOnce(Request, Incoming) -> F,
 ) -> Result<After, Trouble>
 where
     S: Socket,
@@ -190,22 +190,22 @@ where
 {
     let mut asked = Asked::new(&head);
     let Head {
-        mut parts,
+        mut request,
         framing,
         upgrades,
         ..
     } = *head;
     let upgrade = upgrades.then(|| {
         // A tunnel takes it along: it is still this connection when its HTTP has ended.
-        parts.extensions.insert(seat.hold.clone());
-        CallersEnd::offer(&mut parts.extensions)
+        request.extensions.insert(seat.hold.clone());
+        CallersEnd::offer(&mut request.extensions)
     });
     let body = if framing.is_over() {
         Incoming::Empty
     } else {
         Incoming::Http1(Box::new(BodyOf::present(caller)))
     };
-    room.set(Some(call(Request::from_parts(parts, body))));
+    room.set(Some(call(request, body)));
     let mut leaving = Leaving::default();
     let answered = poll_fn(|cx| match room.as_mut().as_pin_mut() {
         Some(answering) => match answering.poll(cx) {
@@ -216,11 +216,11 @@ where
     })
     .await;
     room.set(None);
-    let (mut parts, body) = answered.ok_or(Trouble::Io)?.into_parts();
+    let answered = answered.ok_or(Trouble::Io)?;
+    let status = answered.status;
     asked.persists &= caller.begin_answer() && !is_last;
     asked.persists &= seat.stages.current() == Stage::Serving;
-    let (mut answer, persists) = answer::write(&parts, body, asked, || date(&*seat.clock));
-    scratch::give_table_back(std::mem::take(&mut parts.headers));
+    let (mut answer, persists) = answer::write(answered, asked, || date(&*seat.clock));
     let ends_with_connection = answer.ends_with_connection();
     if ends_with_connection {
         // Cut off, it must not look as if that were its end, however the connection is dropped.
@@ -249,7 +249,7 @@ where
         caller.breaks_off(false).map_err(|_| Trouble::Io)?;
     }
     if let Some(upgrade) = upgrade
-        && parts.status == StatusCode::SWITCHING_PROTOCOLS
+        && status == StatusCode::SWITCHING_PROTOCOLS
     {
         if let Some((stream, read)) = caller.take() {
             // Whoever wanted it may be gone, and it is closed then.

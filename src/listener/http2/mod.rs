@@ -5,6 +5,7 @@ mod deadlines;
 mod io;
 mod metered;
 
+use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -14,7 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::header;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,6 +26,7 @@ use crate::listener::connection::{Seat, Trouble, date};
 use crate::listener::{Service, Stage, Stages};
 use crate::platform::{Clock, Hold, Monotonic};
 use crate::wire::incoming::Incoming;
+use crate::wire::message::{Request, Response};
 
 use answering::{Answering, InFlight, Tracked};
 use deadlines::{Age, Deadlines};
@@ -76,10 +78,13 @@ where
     let io = TokioIo::new(Metered::new(io, heads, Arc::clone(&activity), clock));
     // Boxed, so that an answer which its caller takes slowly does not keep the room that making
     // it took: 5 KiB a stream.
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let request = request.map(Incoming::Http2);
-        let answering = Arc::clone(&caller).call(request);
-        Box::pin(async { answering.await.map(|response| response.map(Tracked)) })
+    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let (head, body) = request.into_parts();
+        let answering = Arc::clone(&caller).call(head.into(), Incoming::Http2(body));
+        Box::pin(async {
+            let response = answering.await.map(Tracked);
+            Ok::<_, Infallible>(http::Response::from(response))
+        })
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -188,22 +193,22 @@ struct Caller<V: Service> {
 impl<V: Service> Caller<V> {
     async fn call(
         self: Arc<Self>,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Answering<V::Body>>, std::convert::Infallible> {
+        mut request: Request,
+        body: Incoming,
+    ) -> Response<Answering<V::Body>> {
         let began = self.clock.monotonic();
         let in_flight = InFlight::begin(Arc::clone(&self.activity));
         // Only what can be upgraded has any, and few requests do.
-        if !request.extensions().is_empty() {
+        if !request.extensions.is_empty() {
             // A tunnel over HTTP/2 is in flight when its answer has long been written.
             let tunnel = (self.hold.clone(), in_flight.again());
-            request.extensions_mut().insert(Hold::new(tunnel));
+            request.extensions.insert(Hold::new(tunnel));
         }
-        let mut response = self.service.call(&self.peer, began, request).await;
-        if !response.headers().contains_key(header::DATE) {
-            response
-                .headers_mut()
-                .insert(header::DATE, date(&*self.clock));
+        let answering = self.service.call(&self.peer, began, request, body);
+        let mut response = answering.await;
+        if !response.fields.contains(&header::DATE) {
+            response.fields.append(header::DATE, date(&*self.clock));
         }
-        Ok(response.map(|body| Answering { body, in_flight }))
+        response.map(|body| Answering { body, in_flight })
     }
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rules::fields::text;
 
 fn rules() -> HeaderRules {
     HeaderRules::new(
@@ -16,32 +17,32 @@ const STRANGER: Scrub = Scrub {
     take_authorization: true,
 };
 
-fn passed(headers: &HeaderMap, scrub: Scrub) -> HeaderMap {
+fn passed(fields: &Fields, scrub: Scrub) -> Fields {
     let rules = rules();
-    let mut passed = HeaderMap::new();
-    for (name, value) in rules.passing(headers, Lines::of(headers), scrub) {
-        passed.append(name.clone(), value.clone());
+    let mut passed = Fields::default();
+    for (name, value) in rules.passing(fields, Lines::of(fields), scrub) {
+        passed.append(name.clone(), HeaderValue::from_bytes(value).unwrap());
     }
-    for cookies in rules.cookies(headers, Lines::of(headers)) {
+    for cookies in rules.cookies(fields, Lines::of(fields)) {
         passed.append(header::COOKIE, HeaderValue::from_bytes(&cookies).unwrap());
     }
     passed
 }
 
 fn scrubbed(lines: &[(&str, &str)], scrub: Scrub) -> Vec<(String, String)> {
-    let mut headers = HeaderMap::new();
+    let mut fields = Fields::default();
     for (name, value) in lines {
-        headers.append(
+        fields.append(
             HeaderName::from_bytes(name.as_bytes()).unwrap(),
             HeaderValue::from_bytes(value.as_bytes()).unwrap(),
         );
     }
-    passed(&headers, scrub)
+    passed(&fields, scrub)
         .iter()
         .map(|(name, value)| {
             (
                 name.to_string(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                String::from_utf8_lossy(value).into_owned(),
             )
         })
         .collect()
@@ -160,7 +161,7 @@ fn private_cookies_leave_and_the_others_stay() {
 
 #[test]
 fn an_answer_keeps_its_lines_but_for_the_hop_and_the_reserved() {
-    let mut headers = HeaderMap::new();
+    let mut fields = Fields::default();
     for (name, value) in [
         ("connection", "x-hop"),
         ("x-hop", "1"),
@@ -175,12 +176,13 @@ fn an_answer_keeps_its_lines_but_for_the_hop_and_the_reserved() {
         ),
         ("content-type", "text/plain"),
     ] {
-        headers.append(name, HeaderValue::from_static(value));
+        let name = HeaderName::from_static(name);
+        fields.append(name, HeaderValue::from_static(value));
     }
-    rules().scrub_response(&mut headers);
-    let mut names: Vec<_> = headers
+    rules().scrub_response(&mut fields);
+    let mut names: Vec<_> = fields
         .iter()
-        .map(|(n, v)| (n.as_str(), v.to_str().unwrap()))
+        .map(|(n, v)| (n.as_str(), text(v).unwrap()))
         .collect();
     names.sort_unstable();
     assert_eq!(
@@ -192,15 +194,16 @@ fn an_answer_keeps_its_lines_but_for_the_hop_and_the_reserved() {
 #[test]
 fn an_answer_keeps_its_length_only_where_that_frames_it() {
     let length_of = |lines: &[(&'static str, &'static str)]| {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        rules().scrub_response(&mut headers);
-        headers.remove("content-length")
+        let lines = lines.iter().map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        let mut fields: Fields = lines.collect();
+        rules().scrub_response(&mut fields);
+        fields.get(&header::CONTENT_LENGTH).map(<[u8]>::to_vec)
     };
     let length = ("content-length", "5");
-    assert_eq!(length_of(&[length]).unwrap(), "5");
+    assert_eq!(length_of(&[length]).unwrap(), b"5");
     assert_eq!(length_of(&[length, ("transfer-encoding", "chunked")]), None);
 }
 
@@ -221,21 +224,23 @@ proptest! {
         lines in proptest::collection::vec(("[xX][-_.!a-z]{1,3}(auth|api|forwarded)[-_.!a-z]{1,12}|[a-zA-Z!#$%&'*+.^_`|~0-9-]{1,20}", "[ -~]{0,20}"), 0..12),
         connection in proptest::collection::vec("[a-zA-Z-]{1,12}", 0..4),
     ) {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::default();
         for (name, value) in &lines {
-            headers.append(
+            fields.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        headers.append("connection", HeaderValue::from_str(&connection.join(", ")).unwrap());
-        let once = passed(&headers, STRANGER);
-        for name in once.keys() {
+        let connection = HeaderValue::from_str(&connection.join(", ")).unwrap();
+        fields.append(header::CONNECTION, connection);
+        let once = passed(&fields, STRANGER);
+        for name in once.names() {
             let spelled = normalised(name.as_str().as_bytes());
             prop_assert!(!spelled.starts_with(b"x-auth-"), "{name}");
             prop_assert!(*spelled != *b"x-api-key", "{name}");
             prop_assert!(!spelled.starts_with(b"x-forwarded-"), "{name}");
         }
-        prop_assert_eq!(passed(&once, STRANGER), once);
+        let again = passed(&once, STRANGER);
+        prop_assert!(again.iter().eq(once.iter()));
     }
 }

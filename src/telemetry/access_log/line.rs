@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Uri};
+use http::{Method, Uri};
 
 use crate::rules::api_key::{Shape, shape};
+use crate::rules::forwarded::RequestId;
 use crate::rules::refresh;
 use crate::rules::time::Timestamp;
 
@@ -27,7 +28,7 @@ pub struct Line {
     /// When its head had arrived.
     pub time: Timestamp,
     /// Its `x-request-id`.
-    pub request_id: HeaderValue,
+    pub request_id: RequestId,
     /// Whose it was, by the rules for trusted proxies.
     pub client: IpAddr,
     /// Its method.
@@ -352,7 +353,7 @@ impl Line {
     pub(super) fn sample() -> Self {
         Self {
             time: Timestamp::from_nanoseconds(1_767_225_600_012_999_999),
-            request_id: HeaderValue::from_static("0b1f"),
+            request_id: RequestId::Believed(http::HeaderValue::from_static("0b1f")),
             client: IpAddr::from([192, 0, 2, 1]),
             method: Method::GET,
             route: "portfolio".into(),
@@ -371,6 +372,7 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -443,7 +445,7 @@ mod tests {
     #[test]
     fn a_request_id_that_is_not_text_is_replaced() {
         let line = Line {
-            request_id: HeaderValue::from_bytes(b"a\xff").unwrap(),
+            request_id: RequestId::Believed(HeaderValue::from_bytes(b"a\xff").unwrap()),
             ..Line::sample()
         };
         assert!(written(&line, true).contains(r#"request_id="a\ufffd" "#));
@@ -530,11 +532,11 @@ mod tests {
             id in prop::collection::vec(32_u8.., 0..20),
             text: bool,
         ) {
-            let request_id = HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static(""));
+            let id = HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static(""));
             let line = Line {
                 subject: Some(subject.clone().into()),
                 route: route.into(),
-                request_id,
+                request_id: RequestId::Believed(id),
                 ..Line::sample()
             };
             let written = written(&line, text);

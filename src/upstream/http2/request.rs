@@ -8,6 +8,7 @@ use hyper::ext::Protocol;
 
 use crate::upstream::body::Outbound;
 use crate::upstream::head::expects_body;
+use crate::wire::scratch;
 
 /// Room for an ordinary head.
 const LINES: usize = 24;
@@ -37,13 +38,19 @@ impl Head {
     }
 
     /// Adds a line. The host is not one here (§8.3.1), and nothing is said of the connection (§8.2.2).
-    pub(in crate::upstream) fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
-        match *name {
-            header::HOST => self.authority = Some(value.clone()),
-            header::CONNECTION => {}
-            _ => {
-                self.headers.append(name, value.clone());
-            }
+    ///
+    /// The value is one that was read as a value: it holds nothing that none may hold.
+    pub(in crate::upstream) fn line(&mut self, name: &HeaderName, value: &[u8]) {
+        if *name == header::CONNECTION {
+            return;
+        }
+        let Ok(value) = HeaderValue::from_maybe_shared(scratch::copied(value)) else {
+            return;
+        };
+        if *name == header::HOST {
+            self.authority = Some(value);
+        } else {
+            self.headers.append(name, value);
         }
     }
 
@@ -125,16 +132,16 @@ mod tests {
 
     fn head(method: &Method, target: &str) -> Head {
         let mut head = Head::new(method, &target.parse().unwrap(), Scheme::HTTP);
-        head.line(&header::HOST, &HeaderValue::from_static("api.test:8080"));
+        head.line(&header::HOST, b"api.test:8080");
         head
     }
 
     #[test]
     fn the_host_is_the_authority_and_the_path_is_as_it_came() {
         let mut head = head(&Method::GET, "/a%2Fb/?q=%20;x");
-        head.line(&header::ACCEPT, &HeaderValue::from_static("a"));
-        head.line(&header::ACCEPT, &HeaderValue::from_static("b"));
-        head.line(&header::CONNECTION, &HeaderValue::from_static("te"));
+        head.line(&header::ACCEPT, b"a");
+        head.line(&header::ACCEPT, b"b");
+        head.line(&header::CONNECTION, b"te");
         head.joined(&header::COOKIE, "; ", [&b"a=1"[..], b"b=2"]);
         let request = head.complete(Outbound::Empty, None);
         let uri = request.uri();

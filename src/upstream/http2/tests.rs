@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
 use http_body::Body;
@@ -52,7 +51,7 @@ fn before_endless_answers() -> (Arc<Pool>, Arc<AtomicUsize>) {
                     while sender.send_data(piece.clone()).await.is_ok() {}
                     counted.fetch_add(1, Ordering::SeqCst);
                 });
-                std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+                std::future::ready(Ok::<_, Infallible>(http::Response::new(body)))
             });
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_concurrent_streams(STREAMS);
@@ -79,10 +78,10 @@ fn before_endless_answers() -> (Arc<Pool>, Arc<AtomicUsize>) {
 async fn ask(pool: &Arc<Pool>, body: Outbound) -> Result<Inbound, Failure> {
     let root = PathAndQuery::from_static("/");
     let mut head = Head::new(&Method::POST, &root, Scheme::HTTP);
-    head.line(&HOST, &HeaderValue::from_static("api.test"));
+    head.line(&HOST, b"api.test");
     let request = head.complete(body, None);
     let answer = forward(pool, request, 10 * LONG, None).await?;
-    Ok(answer.into_body())
+    Ok(answer.body)
 }
 
 /// A body that never ends, of a caller who stays.
@@ -94,7 +93,7 @@ async fn endless_body() -> Outbound {
         let service = service_fn(move |request: Request<Incoming>| {
             let sender = sender.lock().unwrap().take().unwrap();
             sender.send(request.into_body()).unwrap();
-            pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+            pending::<Result<http::Response<Empty<Bytes>>, Infallible>>()
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(served), service);
         connection.await

@@ -77,7 +77,7 @@ async fn a_tunnel_keeps_its_place_from_the_moment_it_opens() {
     let answer = answered(&mut lease).await;
     tokio::task::yield_now().await;
     assert!(pool.reserve().is_none());
-    let body = Inbound::http1(answer, lease).into_body();
+    let body = Inbound::http1(answer, lease).body;
     let tunnel = body.into_tunnel().unwrap();
     tokio::task::yield_now().await;
     assert!(pool.reserve().is_none());
@@ -92,7 +92,7 @@ async fn small_pieces_of_an_answer_hold_no_more_memory_than_they_have_bytes() {
         .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
         .await
         .unwrap();
-    let mut body = Inbound::http1(answered(&mut lease).await, lease).into_body();
+    let mut body = Inbound::http1(answered(&mut lease).await, lease).body;
     for _ in 0..20 {
         upstream.write_all(b"small").await.unwrap();
         let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;

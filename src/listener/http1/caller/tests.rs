@@ -49,9 +49,9 @@ async fn a_body_that_came_whole_and_that_nobody_read_is_passed_over() {
         let (caller, mut theirs) = pair();
         let sent = format!("PUT /1 HTTP/1.1\r\n{body}\r\nGET /2 HTTP/1.1\r\n\r\n");
         theirs.write_all(sent.as_bytes()).await.unwrap();
-        assert_eq!(head(&caller).await.parts.uri, "/1");
+        assert_eq!(head(&caller).await.request.uri, "/1");
         assert!(caller.finish(), "{body}");
-        assert_eq!(head(&caller).await.parts.uri, "/2");
+        assert_eq!(head(&caller).await.request.uri, "/2");
     }
 }
 
@@ -74,7 +74,7 @@ async fn a_little_that_is_still_to_come_of_a_body_is_passed_over_as_it_comes() {
             theirs.write_all(&sent).await.unwrap();
         };
         let (head, ()) = tokio::join!(head(&caller), behind);
-        assert_eq!(head.parts.uri, "/2");
+        assert_eq!(head.request.uri, "/2");
     }
 }
 
@@ -129,7 +129,7 @@ async fn small_pieces_are_of_what_was_read_and_no_copies() {
         .count();
     assert!(neighbours > PIECES - 10, "{neighbours}");
     assert!(caller.finish());
-    assert_eq!(head(&caller).await.parts.uri, "/2");
+    assert_eq!(head(&caller).await.request.uri, "/2");
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn an_empty_line_before_a_head_is_no_head() {
     let looked = poll_fn(|cx| Poll::Ready(caller.look_for_head(cx, LIMIT)));
     assert!(matches!(looked.await, Looked::Nothing));
     theirs.write_all(b"GET /1 HTTP/1.1\r\n\r\n").await.unwrap();
-    assert_eq!(head(&caller).await.parts.uri, "/1");
+    assert_eq!(head(&caller).await.request.uri, "/1");
 }
 
 #[tokio::test]
