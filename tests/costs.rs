@@ -101,7 +101,7 @@ fn a_request_asks_for_memory_no_more_often_than_it_did() {
             "/key",
             format!("x-api-key: {}", &*unknown),
             "401",
-            9,
+            7,
         ),
     ] {
         let mut caller = Caller::connect(gatelet.running.proxy, path, &credentials, status);

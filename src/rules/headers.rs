@@ -78,6 +78,17 @@ const FORBIDDEN_IN_TRAILERS: [&str; 28] = [
     "www-authenticate",
 ];
 
+/// Which bytes stand for themselves in every spelling of a name.
+const NORMAL: [bool; 256] = {
+    let mut normal = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        normal[byte as usize] = normalised_byte(byte) == byte;
+        byte += 1;
+    }
+    normal
+};
+
 /// The longest name whose other spelling is written on the stack.
 const LONGEST_ON_STACK: usize = 128;
 
@@ -155,7 +166,7 @@ impl HeaderRules {
 
     fn is_dropped(&self, name: &HeaderName, scrub: Scrub) -> bool {
         let plain = name.as_str().as_bytes();
-        if plain.iter().all(|byte| normalised_byte(*byte) == *byte) {
+        if plain.iter().all(|byte| NORMAL[usize::from(*byte)]) {
             return self.is_dropped_as(plain, plain, scrub);
         }
         let mut buffer = [0; LONGEST_ON_STACK];
@@ -367,7 +378,7 @@ fn normalised(name: &[u8]) -> Box<[u8]> {
     name.iter().map(|byte| normalised_byte(*byte)).collect()
 }
 
-fn normalised_byte(byte: u8) -> u8 {
+const fn normalised_byte(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() {
         byte.to_ascii_lowercase()
     } else {
