@@ -170,14 +170,6 @@ fn what_broke(fault: Fault) -> &'static str {
     }
 }
 
-/// The refusal's `code`.
-fn code(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::Reject(reject) => reject.code(),
-        Refusal::Fault(fault) => fault.code(),
-    }
-}
-
 /// The JSON object: `error` repeats `code`, and `message` repeats `detail`.
 ///
 /// Written piece by piece: a refused request is answered as often as strangers like.
@@ -187,7 +179,7 @@ pub(super) fn body(
     detail: &str,
     request_id: &RequestId,
 ) -> Vec<u8> {
-    let code = code(refusal);
+    let code = refusal.code();
     let mut body = Vec::with_capacity(512);
     // Codes and titles need no escapes, which a test holds.
     for piece in [

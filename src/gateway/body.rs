@@ -127,18 +127,18 @@ impl AnswerBody {
 
     /// Ends an answer before its end.
     fn cut(&mut self, cut: Cut) -> Result<Frame<Bytes>, Cut> {
-        self.exchange.finish();
-        if !matches!(self.kind, Kind::Relayed { grpc: true, .. }) {
-            return Err(cut);
-        }
-        let refusal = match cut {
-            Cut::Ended(refusal) => refusal,
+        let refusal = match &cut {
+            Cut::Ended(refusal) => refusal.clone(),
             // With its request cut off, an upstream breaks off its answer, and is not to blame.
             Cut::Upstream(_) => match self.exchange.body_cut() {
                 Some(cut) => cut_short(&cut),
                 None => Fault::UpstreamUnreachable.into(),
             },
         };
+        self.exchange.cut(&refusal);
+        if !matches!(self.kind, Kind::Relayed { grpc: true, .. }) {
+            return Err(cut);
+        }
         // Nothing follows.
         self.kind = Kind::Own(Bytes::new());
         Ok(Frame::trailers(answer::grpc_end(&refusal)))

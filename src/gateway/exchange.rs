@@ -156,15 +156,16 @@ impl Exchange {
     pub(super) fn refused(&mut self, refusal: &Refusal) {
         let shard = self.core.metrics.worker(self.core.worker);
         match refusal {
-            Refusal::Reject(reject) => {
-                self.code = Some(reject.code());
-                shard.reject(reject);
-            }
-            Refusal::Fault(fault) => {
-                self.code = Some(fault.code());
-                shard.fault(*fault);
-            }
+            Refusal::Reject(reject) => shard.reject(reject),
+            Refusal::Fault(fault) => shard.fault(*fault),
         }
+        self.code = Some(refusal.code());
+    }
+
+    /// An answer that had begun is ended before its end, for this reason.
+    pub(super) fn cut(&mut self, refusal: &Refusal) {
+        self.code = Some(refusal.code());
+        self.finish();
     }
 
     /// The answer's head is ready.

@@ -111,6 +111,16 @@ pub enum Refusal {
     Fault(Fault),
 }
 
+impl Refusal {
+    /// The `code` of the answer, a stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Reject(reject) => reject.code(),
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+}
+
 impl From<Reject> for Refusal {
     fn from(reject: Reject) -> Self {
         Self::Reject(reject)

@@ -309,6 +309,21 @@ fn the_access_log_tells_each_request_in_a_line() {
 }
 
 #[test]
+fn the_access_log_tells_why_an_answer_was_cut_off() {
+    let upstream = Upstream::scripted(|exchange| {
+        exchange.write("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")?;
+        exchange.close()
+    });
+    let mut world = World::start(&upstream, ROUTES);
+    let mut client = world.connect();
+    client.send(request("GET", "/open/cut", &[]));
+    assert!(client.try_response("GET").is_err());
+    let line = world.access("/open/cut");
+    assert_eq!(line.field("status"), 200);
+    assert_eq!(line.field("code"), "upstream_unreachable");
+}
+
+#[test]
 fn the_access_log_can_be_off() {
     let upstream = Upstream::echo();
     let mut world = World::start(&upstream, &format!("{ROUTES}\n[log]\naccess = false\n"));

@@ -39,7 +39,7 @@ pub struct Line {
     pub path: LoggedPath,
     /// The status it was answered with; 499 if the caller went away before.
     pub status: u16,
-    /// The `code` of the answer, where the answer is gatelet's own.
+    /// The `code` of the answer, where that is gatelet's own, or of what cut it off.
     pub code: Option<&'static str>,
     /// Who the caller proved to be.
     pub subject: Option<Arc<str>>,
