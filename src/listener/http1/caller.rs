@@ -61,7 +61,7 @@ struct State<S> {
     go_on_held: bool,
     /// The present request's caller waits to be told to go on.
     expects: bool,
-    /// It sends its body, whether it is told to or not.
+    /// What is to come of the body is sure to come: some of it has, or its caller waits for nothing.
     is_promised: bool,
     /// Nobody has read the body to its end, and nobody will.
     is_lost: bool,
@@ -367,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         self.is_given_up = false;
         self.step = STEP;
         self.expects = head.expects && !head.framing.is_over();
-        self.is_promised = !head.expects;
+        self.is_promised = head.promises;
         self.rest();
     }
 
@@ -414,7 +414,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         if std::mem::take(&mut self.expects) && self.read.is_empty() {
             self.go_on = GO_ON;
         }
-        self.is_promised = true;
         match self.poll_go_on(cx) {
             Poll::Ready(told) => told.map_err(Broken::Io)?,
             Poll::Pending => {
@@ -476,6 +475,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
                     self.rejoin();
                 }
                 if let Some(piece) = piece.map_err(Broken::Malformed)? {
+                    self.is_promised = true;
                     return Poll::Ready(Ok(Some(piece)));
                 }
             }

@@ -31,6 +31,8 @@ pub(super) struct Head {
     pub(super) persists: bool,
     /// Its caller waits to be told to go on (RFC 9110 §10.1.1).
     pub(super) expects: bool,
+    /// It sends its body without waiting for anything, whoever reads what it expects.
+    pub(super) promises: bool,
     /// It takes trailers.
     pub(super) trailers: bool,
     /// It asks for another protocol.
@@ -116,6 +118,7 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
             && (is_11 || said.keep_alive)
             && !(said.chunked && said.length.is_some()),
         expects: said.expects && is_11,
+        promises: !said.conditions,
         trailers: said.trailers,
         upgrades: said.upgrades && is_11,
         request: Request {
@@ -144,6 +147,8 @@ struct Said {
     close: bool,
     keep_alive: bool,
     expects: bool,
+    /// There is an `Expect`, whatever it says.
+    conditions: bool,
     trailers: bool,
     upgrades: bool,
 }
@@ -172,6 +177,7 @@ impl Said {
                 self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             }
         } else if *name == header::EXPECT {
+            self.conditions = true;
             self.expects = bytes.eq_ignore_ascii_case(b"100-continue");
         } else if *name == header::TE {
             let mut codings = bytes.split(|byte| *byte == b',');

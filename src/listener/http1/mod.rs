@@ -259,8 +259,8 @@ where
     }
     Ok(match (caller.finish(), persists) {
         (true, true) => After::Another,
-        (true, false) => After::End(Unread::Perhaps),
-        (false, _) => After::End(Unread::Certainly),
+        (true, false) if !caller.awaits_rest() => After::End(Unread::Perhaps),
+        (_, false) | (false, _) => After::End(Unread::Certainly),
     })
 }
 

@@ -177,6 +177,25 @@ fn a_refusal_before_its_body_has_come_keeps_the_connection() {
 }
 
 #[test]
+fn a_last_answer_is_not_lost_to_a_body_that_comes_behind_it() {
+    let upstream = Upstream::echo();
+    let world = World::start(&upstream, ROUTES);
+    for (version, connection) in [("1.1", "close"), ("1.0", "x")] {
+        let mut client = world.connect();
+        client.send(format!(
+            "POST /guarded HTTP/{version}\r\nhost: api.test\r\nconnection: {connection}\r\ncontent-length: 20000\r\n\r\n"
+        ));
+        assert_eq!(client.response().status, 401);
+        for _ in 0..2 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            client.try_send([b'x'; 10_000]).expect("it is read");
+        }
+        assert_eq!(client.rest(), "", "HTTP/{version}");
+    }
+    upstream.assert_untouched("a body without a key");
+}
+
+#[test]
 fn a_refusal_says_where_its_connection_ends_with_it() {
     let upstream = Upstream::echo();
     let world = World::start(&upstream, ROUTES);
