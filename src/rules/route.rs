@@ -330,8 +330,13 @@ impl RouteTable {
             any: None,
             allow: Box::default(),
         });
+        let is_placeholder =
+            |segment: &[u8]| *extent == Extent::Template && is_placeholder(segment);
+        let is_upper = |segment: &[u8]| segment.iter().any(u8::is_ascii_uppercase);
+        // What a placeholder is called is in nobody's path.
+        self.upper |=
+            segments(path.as_bytes()).any(|segment| is_upper(segment) && !is_placeholder(segment));
         let lower = path.to_ascii_lowercase();
-        self.upper |= lower != *path;
         let site = match host {
             None => &mut self.everywhere,
             Some(host) => {
@@ -345,8 +350,6 @@ impl RouteTable {
             }
         };
         for (trie, path) in [(&mut site.own, path), (&mut site.folded, &lower)] {
-            let is_placeholder =
-                |segment: &[u8]| *extent == Extent::Template && is_placeholder(segment);
             let exact = *extent != Extent::Prefix;
             trie.insert(segments(path.as_bytes()), is_placeholder, exact, group);
         }
