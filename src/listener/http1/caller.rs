@@ -1,5 +1,7 @@
 //! A caller's socket over HTTP/1.1, which the connection and the present request's body read in turn.
 
+mod writing;
+
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -17,6 +19,8 @@ use crate::wire::incoming::{Broken, Source};
 use crate::wire::scratch;
 
 use super::head::{self, Bad, Head};
+
+pub(super) use writing::Writing;
 
 /// How much of a body is read at once, at first.
 const STEP: usize = 8 * 1024;
@@ -544,54 +548,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for BodyOf<S> {
             // It never came to its end.
             Framing::Close
         }
-    }
-}
-
-/// Writes to a caller, once what has to come before that was sent.
-pub(super) struct Writing<'a, S>(pub(super) &'a Caller<S>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Writing<'_, S> {
-    fn poll<T>(
-        &self,
-        cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        let mut state = self.0.state();
-        ready!(state.poll_go_on(cx))?;
-        match &mut state.stream {
-            Some(stream) => write(Pin::new(stream), cx),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Writing<'_, S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll(cx, |stream, cx| stream.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll(cx, |stream, cx| stream.poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, AsyncWrite::poll_flush)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, AsyncWrite::poll_shutdown)
     }
 }
 
