@@ -44,7 +44,8 @@ pub fn heads(data: &[u8]) {
         // The same, as whoever it is forwarded to reads it.
         let written = format!(
             "{method} {} HTTP/1.1\r\nhost: {}\r\n\r\n",
-            form.path, form.host
+            form.path,
+            text(form.host)
         );
         let Some(again) = request::head(written.as_bytes()) else {
             panic!("it cannot be read again: {written:?}");
@@ -62,8 +63,13 @@ pub fn heads(data: &[u8]) {
     }
 }
 
+fn text(host: &[u8]) -> &str {
+    std::str::from_utf8(host).unwrap_or_else(|_| panic!("{host:?} is no host"))
+}
+
 fn check_host(head: &Head, form: Form<'_>) {
     let Form { host, path } = form;
+    let host = text(host);
     assert!(
         path.starts_with('/') && !path.contains(['?', '#']),
         "{path}"

@@ -401,7 +401,7 @@ impl<'a> Walk<'a> {
         }
         let host = if request.uri.authority().is_some() {
             // A host that was judged is visible ASCII.
-            let host = HeaderValue::from_str(form.host);
+            let host = HeaderValue::from_bytes(form.host);
             Some(host.map_err(|_| Reject::RequestMalformed("the Host is not a host"))?)
         } else {
             None

@@ -70,7 +70,7 @@ impl Lines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form<'a> {
     /// The host as the caller wrote it, with its port.
-    pub host: &'a str,
+    pub host: &'a [u8],
     /// The path as the caller wrote it, without the query.
     pub path: &'a str,
 }
@@ -120,19 +120,12 @@ fn judge_fields(uri: &Uri, fields: &Fields) -> Result<(), Reject> {
 }
 
 /// RFC 9112 §3.2: exactly one Host, and one that an absolute target agrees with.
-fn judge_host<'a>(uri: &'a Uri, version: Version, fields: &'a Fields) -> Result<&'a str, Reject> {
+fn judge_host<'a>(uri: &'a Uri, version: Version, fields: &'a Fields) -> Result<&'a [u8], Reject> {
     let mut hosts = fields.get_all(&header::HOST);
     let host = hosts.next();
     if hosts.next().is_some() {
         return malformed("there is more than one Host");
     }
-    let host = match host {
-        Some(host) => match std::str::from_utf8(host) {
-            Ok(host) => Some(host),
-            Err(_) => return malformed("the Host is not a host"),
-        },
-        None => None,
-    };
     if let Some(scheme) = uri.scheme_str()
         && scheme != "http"
         && scheme != "https"
@@ -140,10 +133,12 @@ fn judge_host<'a>(uri: &'a Uri, version: Version, fields: &'a Fields) -> Result<
         return malformed("the target's scheme is not proxied");
     }
     let host = match (uri.authority(), host) {
-        (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(host) => {
+        (Some(authority), Some(host))
+            if !authority.as_str().as_bytes().eq_ignore_ascii_case(host) =>
+        {
             return malformed("the Host disagrees with the target");
         }
-        (Some(authority), None) if version > Version::HTTP_11 => authority.as_str(),
+        (Some(authority), None) if version > Version::HTTP_11 => authority.as_str().as_bytes(),
         (_, Some(host)) => host,
         (_, None) => return malformed("there is no Host"),
     };
@@ -156,37 +151,64 @@ fn judge_host<'a>(uri: &'a Uri, version: Version, fields: &'a Fields) -> Result<
 
 /// Whether `host` is a name or an address with perhaps a port (RFC 3986 §3.2.2 and §3.2.3), and no
 /// user before it.
-fn is_host(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[') {
-        Some(literal) => {
-            let Some((address, rest)) = literal.split_once(']') else {
-                return false;
-            };
-            if address.parse::<Ipv6Addr>().is_err() {
-                return false;
-            }
-            match rest.strip_prefix(':') {
-                Some(port) => ("literal", port),
-                None if rest.is_empty() => ("literal", ""),
-                None => return false,
-            }
-        }
-        None => match memchr::memchr(b':', host.as_bytes()) {
-            Some(colon) => (&host[..colon], &host[colon + 1..]),
-            None => (host, ""),
-        },
-    };
+fn is_host(host: &[u8]) -> bool {
+    if let Some(literal) = host.strip_prefix(b"[") {
+        return is_literal(literal);
+    }
     // One dot may end a name (RFC 1034 §3.1), and nobody's name has two in a row: an upstream that
     // strips them all would serve another host's site than the one that was matched.
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let is_label = |label: &[u8]| {
-        let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        !label.is_empty() && label.iter().all(of_name)
-    };
-    name.as_bytes().split(|byte| *byte == b'.').all(is_label)
-        && port.len() <= 5
-        && port.bytes().all(|byte| byte.is_ascii_digit())
+    let mut label_is_empty = true;
+    for (at, byte) in host.iter().enumerate() {
+        match OF_HOST[usize::from(*byte)] {
+            OfHost::Label => label_is_empty = false,
+            OfHost::Dot if !label_is_empty => label_is_empty = true,
+            OfHost::Colon if at > 0 => return is_port(&host[at + 1..]),
+            _ => return false,
+        }
+    }
+    !host.is_empty()
 }
+
+/// Whether what follows an opening bracket is an address, its closing bracket and perhaps a port.
+fn is_literal(literal: &[u8]) -> bool {
+    let Some((address, rest)) = std::str::from_utf8(literal)
+        .ok()
+        .and_then(|literal| literal.split_once(']'))
+    else {
+        return false;
+    };
+    let port = rest.strip_prefix(':');
+    address.parse::<Ipv6Addr>().is_ok()
+        && port.map_or(rest.is_empty(), |port| is_port(port.as_bytes()))
+}
+
+fn is_port(port: &[u8]) -> bool {
+    port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+}
+
+/// What a byte is in a host's name.
+#[derive(Clone, Copy)]
+enum OfHost {
+    Label,
+    Dot,
+    Colon,
+    Nothing,
+}
+
+const OF_HOST: [OfHost; 256] = {
+    let mut of_host = [OfHost::Nothing; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        of_host[byte] = match byte {
+            0x30..=0x39 | 0x41..=0x5a | 0x61..=0x7a | 0x2d | 0x5f => OfHost::Label,
+            0x2e => OfHost::Dot,
+            0x3a => OfHost::Colon,
+            _ => OfHost::Nothing,
+        };
+        byte += 1;
+    }
+    of_host
+};
 
 /// What the HTTP library lets pass and an upstream might frame otherwise (RFC 9112 §6.1, §6.3).
 fn judge_framing(version: Version, fields: &Fields, lines: Lines) -> Result<(), Reject> {
@@ -241,7 +263,7 @@ mod tests {
         let uri: Uri = uri.parse().unwrap();
         let lines = Lines::of(&fields);
         judge(&method, &uri, version, &fields, lines, false)
-            .map(|form| format!("{} {}", form.host, form.path))
+            .map(|form| format!("{} {}", String::from_utf8_lossy(form.host), form.path))
     }
 
     #[test]

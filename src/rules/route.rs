@@ -136,10 +136,27 @@ fn without_slash(path: &str) -> &str {
 }
 
 /// The segments of a path that begins with `/`; the root has none.
-fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    let rest = path.get(1..).unwrap_or_default();
-    let count = if rest.is_empty() { 0 } else { usize::MAX };
-    rest.split(|&byte| byte == b'/').take(count)
+fn segments(path: &[u8]) -> Segments<'_> {
+    let rest = path.get(1..).filter(|rest| !rest.is_empty());
+    Segments { rest }
+}
+
+/// What [`segments`] returns.
+#[derive(Clone)]
+struct Segments<'p> {
+    /// What follows the last slash that was passed.
+    rest: Option<&'p [u8]>,
+}
+
+impl<'p> Iterator for Segments<'p> {
+    type Item = &'p [u8];
+
+    fn next(&mut self) -> Option<&'p [u8]> {
+        let rest = self.rest?;
+        let slash = rest.iter().position(|byte| *byte == b'/');
+        self.rest = slash.map(|slash| &rest[slash + 1..]);
+        Some(&rest[..slash.unwrap_or(rest.len())])
+    }
 }
 
 /// Whether a template's segment stands for any.
@@ -361,15 +378,19 @@ impl RouteTable {
     /// `host` is the value of `Host` or `:authority`, with or without a port. `None` where no
     /// route covers the path. An error where another reading of the path chooses other routes
     /// than gatelet's: the upstream would serve what was not asked for here.
-    pub fn find(&self, host: &str, raw_path: &str) -> Result<Option<Found<'_>>, BadPath> {
-        self.find_scanned(host, raw_path, path::scan(raw_path.as_bytes())?)
+    pub fn find(
+        &self,
+        host: impl AsRef<[u8]>,
+        raw_path: &str,
+    ) -> Result<Option<Found<'_>>, BadPath> {
+        self.find_scanned(host.as_ref(), raw_path, path::scan(raw_path.as_bytes())?)
     }
 
     /// Finds a path in the table `first`, or else in this one: at most one of the two is found.
     pub fn find_after<'t>(
         &'t self,
         first: &'t Self,
-        host: &str,
+        host: &[u8],
         raw_path: &str,
     ) -> Result<[Option<Found<'t>>; 2], BadPath> {
         // Every reading of the path is one of the first's, or none is.
@@ -382,7 +403,7 @@ impl RouteTable {
 
     fn find_scanned(
         &self,
-        host: &str,
+        host: &[u8],
         raw_path: &str,
         form: Form,
     ) -> Result<Option<Found<'_>>, BadPath> {
@@ -402,11 +423,11 @@ impl RouteTable {
     }
 
     /// The routes that name this host.
-    fn site(&self, host: &str) -> Option<&Site> {
+    fn site(&self, host: &[u8]) -> Option<&Site> {
         if self.sites.is_empty() {
             return None;
         }
-        let host = bare_host(host)
+        let host = bare_host(std::str::from_utf8(host).ok()?)
             .bytes()
             .map(|byte| byte.to_ascii_lowercase());
         self.sites

@@ -65,7 +65,10 @@ impl RouteTable {
         routes: &[Guarded<'_>],
         escapes: &mut BTreeSet<Escape>,
     ) {
-        let site = pattern.host.as_deref().and_then(|host| self.site(host));
+        let site = pattern
+            .host
+            .as_deref()
+            .and_then(|host| self.site(host.as_bytes()));
         let path = pattern.path.normal(self.options);
         let own = self.group(self.look_up(site, path.as_bytes(), self.own()));
         let around = self.group(self.look_up(site, below(&path).as_bytes(), self.own()));

@@ -4,6 +4,9 @@
 
 use std::cmp::Ordering;
 
+/// So many segments are compared one after the other.
+const FEW: usize = 8;
+
 /// How segments are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Case {
@@ -164,13 +167,20 @@ impl Hit {
 
 impl Node {
     fn child(&self, segment: &[u8], case: Case) -> Option<usize> {
-        self.children
-            .binary_search_by(|(own, _)| match case {
-                Case::Exact => (**own).cmp(segment),
-                Case::Folded => compare_folded(own, segment),
-            })
-            .ok()
-            .map(|found| self.children[found].1)
+        let found = match case {
+            // Where there are few, most of them are told from it by their lengths.
+            Case::Exact if self.children.len() <= FEW => {
+                self.children.iter().find(|(own, _)| **own == *segment)?
+            }
+            Case::Exact => self.search(|own| own.cmp(segment))?,
+            Case::Folded => self.search(|own| compare_folded(own, segment))?,
+        };
+        Some(found.1)
+    }
+
+    fn search(&self, compare: impl Fn(&[u8]) -> Ordering) -> Option<&(Box<[u8]>, usize)> {
+        let found = self.children.binary_search_by(|(own, _)| compare(own));
+        self.children.get(found.ok()?)
     }
 }
 
