@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::platform::Platform;
 use crate::rules::forwarded::RequestId;
 
-/// Request ids: unguessable enough not to collide, cheap enough to make for every request.
+/// One worker's request ids: unguessable enough not to collide, cheap enough to make for every request.
 #[derive(Debug)]
 pub struct RequestIds {
     /// What each of them begins with.
@@ -30,9 +30,10 @@ impl RequestIds {
         })
     }
 
-    /// One that was never made before.
+    /// One that was never made before, where one thread alone makes them.
     pub(super) fn next(&self) -> RequestId {
-        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        let count = self.next.load(Ordering::Relaxed);
+        self.next.store(count.wrapping_add(1), Ordering::Relaxed);
         let mut id = [0; 32];
         let (begin, end) = id.split_at_mut(16);
         begin.copy_from_slice(&self.begin);
@@ -41,13 +42,19 @@ impl RequestIds {
     }
 }
 
+/// The hexadecimal digits of a number, all at once.
 fn digits(half: u64) -> [u8; 16] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 16];
-    for (digits, byte) in text.as_chunks_mut().0.iter_mut().zip(half.to_be_bytes()) {
-        *digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+    const ONES: u128 = u128::from_ne_bytes([1; 16]);
+    // Each half of what there is moves away from the other, until each byte has four bits.
+    let mut digits = u128::from(half);
+    for bits in [32, 16, 8, 4] {
+        let kept = u128::MAX / ((1 << bits) + 1);
+        digits = (digits | digits << bits) & kept;
     }
-    text
+    // From ten on, with six added, the fifth bit says so.
+    let letters = ((digits + ONES * 6) >> 4) & ONES;
+    let text = digits + ONES * u128::from(b'0') + letters * u128::from(b'a' - b'0' - 10);
+    text.to_be_bytes()
 }
 
 /// A bijection that scatters neighbours (the finaliser of splitmix64).
@@ -60,6 +67,18 @@ fn mixed(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        let mut value = 0;
+        for round in 0..10_000 {
+            assert_eq!(digits(value), format!("{value:016x}").as_bytes());
+            value = mixed(value.wrapping_add(round));
+        }
+        for value in [u64::MAX, 0x0123_4567_89ab_cdef] {
+            assert_eq!(digits(value), format!("{value:016x}").as_bytes());
+        }
+    }
 
     #[test]
     fn request_ids_differ_and_are_32_hex_digits() {
