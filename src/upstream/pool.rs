@@ -161,9 +161,8 @@ impl Pool {
     /// Uses a connection that rested, unless it did for too long or was closed meanwhile.
     fn lease(self: &Arc<Self>, Idle { line, since }: Idle, now: Monotonic) -> Option<Lease> {
         let rested = now.since(since);
-        let usable = rested < self.config().idle_timeout
-            && line.connection.is_open()
-            && (rested < UNPROBED || line.connection.rests());
+        let usable =
+            rested < self.config().idle_timeout && (rested < UNPROBED || line.connection.rests());
         usable.then(|| Lease::new(line, self, true))
     }
 
