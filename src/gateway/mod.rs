@@ -4,6 +4,7 @@ mod admission;
 mod body;
 mod cors;
 mod exchange;
+mod memo;
 mod own;
 mod peer;
 mod request_id;

@@ -36,6 +36,7 @@ use super::admission::{Entrant, Gate, Needs};
 use super::body::AnswerBody;
 use super::cors;
 use super::exchange::Exchange;
+use super::memo;
 use super::peer::Peer;
 use super::request_id::RequestIds;
 use super::rewrite::{Rewrite, declared_length};
@@ -354,8 +355,13 @@ impl<'a> Walk<'a> {
             self.lines,
             is_tunnel,
         )?;
-        let own = &snapshot.own.table;
-        let [own, found] = snapshot.table.find_after(own, form.host, form.path)?;
+        let [own, found] = memo::find(
+            snapshot.serial,
+            &snapshot.own.table,
+            &snapshot.table,
+            form.host,
+            form.path,
+        )?;
         let preflight = cors::is_preflight(&request.method, &request.fields);
         let bare = match &snapshot.cors {
             Some(cors) if preflight && cors.answers() => {
@@ -371,6 +377,7 @@ impl<'a> Walk<'a> {
         let Found {
             group,
             encoded_slash,
+            ..
         } = found.ok_or(Reject::RouteNotFound)?;
         let method = if is_tunnel {
             // A WebSocket is a GET in HTTP/1.1, and is matched as one (RFC 8441 §5).

@@ -1,6 +1,7 @@
 //! What one worker serves from until the next reload: the configuration, with its handles.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -16,10 +17,15 @@ use crate::upstream::Pool;
 
 use super::{Config, Cors, RouteConfig};
 
+/// The number of the next view; there is no first one.
+static SERIALS: AtomicU64 = AtomicU64::new(1);
+
 /// One worker's view of one configuration.
 ///
 /// Each worker has one of its own, so that counting who still uses it is nothing they share.
 pub struct Snapshot {
+    /// Which of all views this is.
+    pub(super) serial: u64,
     pub(super) realm: Realm,
     pub(super) table: RouteTable,
     pub(super) routes: Vec<Route>,
@@ -137,6 +143,7 @@ impl Snapshot {
             })
         });
         Ok(Self {
+            serial: SERIALS.fetch_add(1, Ordering::Relaxed),
             realm: Realm::new(&config.realm),
             table,
             routes: routes.collect::<Result<_, Unservable>>()?,

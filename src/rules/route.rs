@@ -247,6 +247,8 @@ impl PathGroup {
 pub struct Found<'t> {
     /// The routes among which the method chooses.
     pub group: &'t PathGroup,
+    /// The group's place in its table.
+    pub place: usize,
     /// The path holds a `%2f`, which is refused unless the chosen route allows it.
     pub encoded_slash: bool,
 }
@@ -416,10 +418,21 @@ impl RouteTable {
                 path::has_encoded_slash(raw),
             ),
         };
-        Ok(choice.map(|group| Found {
-            group: &self.groups[group],
+        Ok(choice.and_then(|place| self.recall(place, encoded_slash)))
+    }
+
+    /// What was found in this table, by its parts.
+    pub fn recall(&self, place: usize, encoded_slash: bool) -> Option<Found<'_>> {
+        self.groups.get(place).map(|group| Found {
+            group,
+            place,
             encoded_slash,
-        }))
+        })
+    }
+
+    /// Whether a route names a host: where none does, the path alone chooses.
+    pub fn names_hosts(&self) -> bool {
+        !self.sites.is_empty()
     }
 
     /// The routes that name this host.
