@@ -19,6 +19,7 @@ use crate::upstream::request::Request;
 use crate::upstream::response::Broken;
 use crate::upstream::{self, http2};
 use crate::wire::message::Response;
+use crate::wire::soon::{SOON, is_looked_after};
 
 /// Why no answer came.
 #[derive(Debug)]
@@ -184,12 +185,21 @@ impl Deadline<'_> {
     ) -> Result<T, Failure> {
         let mut arrived = 0;
         loop {
-            self.timer
-                .as_mut()
-                .reset(self.clock.timer(now, self.timeout));
-            let answered = poll_fn(|cx| match poll_answer(cx) {
-                Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending => self.timer.as_mut().poll(cx).map(|()| None),
+            let mut runs = false;
+            let answered = poll_fn(|cx| {
+                if let Poll::Ready(answer) = poll_answer(cx) {
+                    return Poll::Ready(Some(answer));
+                }
+                // Most answers are there when it is looked again, and cost no timer.
+                if !runs && self.timeout >= SOON && is_looked_after() {
+                    return Poll::Pending;
+                }
+                if !runs {
+                    runs = true;
+                    let end = self.clock.timer(now, self.timeout);
+                    self.timer.as_mut().reset(end);
+                }
+                self.timer.as_mut().poll(cx).map(|()| None)
             });
             if let Some(answer) = answered.await {
                 return Ok(answer);
@@ -213,5 +223,63 @@ fn failure(broken: Broken, meter: Option<&Meter>) -> Failure {
         Some(cut) => Failure::BodyCut(cut),
         None if matches!(broken, Broken::Protocol(_)) => Failure::Protocol(broken),
         None => Failure::Closed(broken),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::platform::SystemClock;
+    use crate::wire::soon::looked_after;
+
+    /// Whether the wait for an answer that never comes ends within so long of a second look.
+    async fn ends(allowed: Duration, within: Duration) -> bool {
+        let clock = SystemClock::new();
+        let mut deadline = Deadline {
+            clock: &clock,
+            timer: pin!(sleep(Duration::ZERO)),
+            timeout: allowed,
+            meter: None,
+        };
+        let now = clock.monotonic();
+        let mut bound = pin!(deadline.bound(now, |_| Poll::<()>::Pending));
+        let first =
+            poll_fn(|cx| Poll::Ready(looked_after(|| bound.as_mut().poll(cx)).is_pending()));
+        assert!(first.await);
+        sleep(SOON).await;
+        let ended = timeout(within, bound).await;
+        matches!(ended, Ok(Err(Failure::ResponseTimeout)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_has_no_more_time_because_its_timer_is_set_late() {
+        let allowed = Duration::from_secs(5);
+        assert!(ends(allowed, allowed).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_has_no_less_time_because_its_timer_is_set_late() {
+        let allowed = Duration::from_secs(5);
+        assert!(!ends(allowed, allowed.saturating_sub(2 * SOON)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_time_runs_at_once() {
+        let clock = SystemClock::new();
+        let mut deadline = Deadline {
+            clock: &clock,
+            timer: pin!(sleep(Duration::ZERO)),
+            timeout: SOON / 2,
+            meter: None,
+        };
+        let mut bound = pin!(deadline.bound(clock.monotonic(), |_| Poll::<()>::Pending));
+        // Nobody looks again but for this timer.
+        let looking = poll_fn(|cx| looked_after(|| bound.as_mut().poll(cx)));
+        let ended = timeout(SOON, looking).await;
+        assert!(matches!(ended, Ok(Err(Failure::ResponseTimeout))));
     }
 }

@@ -7,4 +7,5 @@ pub mod message;
 pub mod names;
 pub mod outgoing;
 pub mod scratch;
+pub mod soon;
 pub mod upgraded;

@@ -6,7 +6,7 @@ mod head;
 mod waiting;
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::platform::Monotonic;
 use crate::wire::incoming::Incoming;
 use crate::wire::message::{Request, Response};
 use crate::wire::outgoing::Unsent;
+use crate::wire::soon::{SOON, looked_after};
 use crate::wire::upgraded::{Begun, CallersEnd};
 
 use answer::Asked;
@@ -135,6 +136,7 @@ where
     V: Service,
 {
     let mut waiting = Waiting::new(seat);
+    let mut nudge = Nudge::default();
     // Large, and made once for many requests: answering takes place in it.
     let mut room = None;
     let old = Monotonic(seat.clock.monotonic().0 + seat.limits.age);
@@ -143,6 +145,7 @@ where
             Next::Request(head) => head,
             Next::Rests => {
                 room = None;
+                nudge = Nudge::default();
                 continue;
             }
             Next::End if caller.awaits_rest() => return Ok(Unread::Certainly),
@@ -166,7 +169,7 @@ where
         let call = |request, body| seat.service.call(peer, began, request, body);
         let is_last = began >= old;
         let room = room.get_or_insert_with(|| Box::pin(None)).as_mut();
-        match answer(caller, seat, head, is_last, room, call).await? {
+        match answer(caller, seat, head, is_last, room, &mut nudge, call).await? {
             After::Another => {}
             After::Upgraded => return Ok(Unread::Nothing),
             After::End(unread) => return Ok(unread),
@@ -181,6 +184,7 @@ async fn answer<S, V, F>(
     head: Box<Head>,
     is_last: bool,
     mut room: Pin<&mut Option<F>>,
+    nudge: &mut Nudge,
     call: impl FnOnce(Request, Incoming) -> F,
 ) -> Result<After, Trouble>
 where
@@ -205,9 +209,19 @@ where
     } else {
         Incoming::Http1(Box::new(BodyOf::present(caller)))
     };
+    // A body's end is waited for by whoever would see the caller leave.
+    let mut looks_again = framing.is_over();
     room.set(Some(call(request, body)));
     let mut leaving = Leaving::default();
     let answered = poll_fn(|cx| match room.as_mut().as_pin_mut() {
+        // Most answers are there when it is looked again.
+        Some(answering) if std::mem::take(&mut looks_again) => {
+            let polled = looked_after(|| answering.poll(cx));
+            if polled.is_pending() {
+                nudge.wake_soon(cx);
+            }
+            polled.map(Some)
+        }
         Some(answering) => match answering.poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => leaving.poll(cx, caller).map(|()| None),
@@ -262,6 +276,28 @@ where
         (true, false) if !caller.awaits_rest() => After::End(Unread::Perhaps),
         (_, false) | (false, _) => After::End(Unread::Certainly),
     })
+}
+
+/// Wakes a connection's task while it waits for an answer: one timer for many requests.
+#[derive(Default)]
+struct Nudge(Option<Pin<Box<Sleep>>>);
+
+impl Nudge {
+    /// Has the task woken within [`SOON`].
+    fn wake_soon(&mut self, cx: &mut Context<'_>) {
+        match &mut self.0 {
+            // It has this task's waker.
+            Some(timer) if !timer.is_elapsed() => return,
+            Some(timer) => timer.set(sleep(SOON)),
+            None => self.0 = Some(Box::pin(sleep(SOON))),
+        }
+        let timer = self.0.as_mut().map(Pin::as_mut);
+        // Out of its budget, the task would be told to come back.
+        let woken = timer.map(|timer| pin!(unconstrained(timer)).poll(cx));
+        if woken.is_some_and(|woken| woken.is_ready()) {
+            cx.waker().wake_by_ref();
+        }
+    }
 }
 
 /// Notices that a caller leaves while it is answered.

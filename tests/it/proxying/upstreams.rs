@@ -197,3 +197,31 @@ fn callers_take_turns_on_a_connection() {
     assert!(upstream.accepted() <= 2, "at most one for each worker");
     assert_eq!(upstream.received().len(), 96);
 }
+
+#[test]
+fn an_upstream_has_no_more_time_because_its_caller_waited_before() {
+    let upstream = Upstream::scripted(|exchange| {
+        if exchange.request().target == "/open/held" {
+            thread::sleep(Duration::from_millis(300));
+            return exchange.answer("200 OK", "", "ok");
+        }
+        exchange.peer_closes();
+        Ok(())
+    });
+    let toml = format!(
+        "max_connections = 1\nconnect_timeout = \"9s\"\nresponse_timeout = \"500ms\"\n{ROUTES}"
+    );
+    let world = World::start(&upstream, &toml);
+    let mut holders = [world.connect(), world.connect()];
+    for holder in &mut holders {
+        holder.send(request("GET", "/open/held", &[]));
+    }
+    eventually("each worker's connection is in use", || {
+        upstream.received().len() == 2
+    });
+    let late = world.get("/open/silent", &[]);
+    assert_eq!((late.status, &*late.code()), (504, "upstream_timeout"));
+    for holder in &mut holders {
+        assert_eq!(holder.response().status, 200);
+    }
+}
