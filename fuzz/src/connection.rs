@@ -313,6 +313,8 @@ struct Wire {
 }
 
 impl Socket for Wire {
+    const HOLDS_BACK: bool = true;
+
     fn breaks_off(&self, _: bool) -> io::Result<()> {
         Ok(())
     }

@@ -17,6 +17,9 @@ const HAS_CLOSED: PollFlags = PollFlags::empty();
 
 /// What a connection is served on.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// What is written may be held back until it is flushed.
+    const HOLDS_BACK: bool;
+
     /// Whether the other side is told, when this is dropped, that it broke rather than that it ended.
     ///
     /// # Errors
@@ -30,6 +33,8 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 }
 
 impl Socket for TcpStream {
+    const HOLDS_BACK: bool = false;
+
     fn breaks_off(&self, breaks_off: bool) -> io::Result<()> {
         SockRef::from(self).set_linger(breaks_off.then_some(Duration::ZERO))
     }
@@ -43,6 +48,8 @@ impl Socket for TcpStream {
 }
 
 impl Socket for Box<TlsStream<TcpStream>> {
+    const HOLDS_BACK: bool = true;
+
     fn breaks_off(&self, breaks_off: bool) -> io::Result<()> {
         self.get_ref().0.breaks_off(breaks_off)
     }

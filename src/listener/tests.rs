@@ -157,6 +157,8 @@ thread_local! {
 }
 
 impl Socket for BufWriter<DuplexStream> {
+    const HOLDS_BACK: bool = true;
+
     fn has_left(&self) -> bool {
         false
     }

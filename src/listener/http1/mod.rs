@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -330,7 +330,7 @@ impl Leaving {
 }
 
 /// Sends an answer to what was no request.
-async fn tell<S: AsyncRead + AsyncWrite + Unpin>(caller: &Caller<S>, answer: &[u8]) {
+async fn tell<S: Socket>(caller: &Caller<S>, answer: &[u8]) {
     // The caller may be gone already; there is nobody else to tell.
     let _ = timeout(FAREWELL, Writing(caller).write_all(answer)).await;
 }

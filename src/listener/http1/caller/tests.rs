@@ -15,7 +15,7 @@ fn pair() -> (Arc<Caller<DuplexStream>>, DuplexStream) {
     (Arc::new(Caller::new(ours, BytesMut::new())), theirs)
 }
 
-async fn head(caller: &Caller<DuplexStream>) -> Box<Head> {
+async fn head(caller: &Caller<impl AsyncRead + AsyncWrite + Unpin>) -> Box<Head> {
     let head = poll_fn(|cx| caller.state().poll_head(cx, LIMIT));
     let head = timeout(Duration::from_secs(5), head).await;
     head.expect("it came").ok().unwrap()
@@ -270,6 +270,7 @@ async fn what_tells_a_caller_to_go_on_leaves_tls_once_there_is_room() {
 #[tokio::test]
 async fn who_waits_to_answer_is_woken_once_the_caller_was_told_to_go_on() {
     let (ours, mut theirs) = duplex(64);
+    let ours = BufWriter::with_capacity(0, ours);
     let caller = Arc::new(Caller::new(ours, BytesMut::new()));
     let sent = b"PUT / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
     caller.state().read.extend_from_slice(sent);

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Caller;
+use crate::listener::Socket;
 
 /// Writes to a caller, once what has to come before that was sent.
 pub(in crate::listener::http1) struct Writing<'a, S>(pub(in crate::listener::http1) &'a Caller<S>);
@@ -26,7 +27,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writing<'_, S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Writing<'_, S> {
+impl<S: Socket> AsyncWrite for Writing<'_, S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -48,7 +49,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Writing<'_, S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, AsyncWrite::poll_flush)
+        if S::HOLDS_BACK {
+            self.poll(cx, AsyncWrite::poll_flush)
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
