@@ -234,7 +234,7 @@ impl Service for Notes {
         &self,
         _: &Arc<()>,
         _: Monotonic,
-        head: Request,
+        head: Box<Request>,
         body: Incoming,
     ) -> Response<Full<Bytes>> {
         let lines = Lines::of(&head.fields);

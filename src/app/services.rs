@@ -32,7 +32,7 @@ impl Service for Guard {
         &self,
         peer: &Arc<Peer>,
         began: Monotonic,
-        request: Request,
+        request: Box<Request>,
         body: Incoming,
     ) -> impl Future<Output = Response<AnswerBody>> + Send {
         self.0.answer(peer, began, request, body)
@@ -55,7 +55,7 @@ impl Service for Observe {
         &self,
         _: &Arc<()>,
         _: Monotonic,
-        request: Request,
+        request: Box<Request>,
         _: Incoming,
     ) -> Response<Full<Bytes>> {
         let path = request.uri.path();

@@ -24,6 +24,8 @@ pub struct Peer {
     address_value: HeaderValue,
     /// `http`, or `https` where the connection is encrypted.
     scheme: &'static str,
+    /// What an upstream is told of it, where no other proxy has told anything, as lines.
+    lines: Box<[u8]>,
     /// The names in the certificate that it showed.
     certificate: Option<HeaderValue>,
 }
@@ -59,10 +61,13 @@ impl Peer {
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         // The names are visible ASCII.
         let certificate = certificate.and_then(|names| HeaderValue::from_str(names).ok());
+        let scheme = if over_tls { "https" } else { "http" };
+        let lines = format!("{X_FORWARDED_FOR}: {address}\r\n{X_FORWARDED_PROTO}: {scheme}\r\n");
         Self {
             address,
             address_value,
-            scheme: if over_tls { "https" } else { "http" },
+            scheme,
+            lines: lines.into_bytes().into(),
             certificate,
         }
     }
@@ -79,15 +84,19 @@ impl Peer {
 
     /// Writes the forwarding headers that the lines that pass do not say.
     pub(super) fn write_forwarded(&self, head: &mut Head, told: &Forwarded<'_>) {
-        // As one line: some readers look at the first line alone.
-        let chain = told
-            .chain
-            .iter()
-            .copied()
-            .chain([self.address_value.as_bytes()]);
-        head.joined(&X_FORWARDED_FOR, ", ", chain);
-        if !told.says_proto {
-            head.line(&X_FORWARDED_PROTO, self.scheme.as_bytes());
+        match head {
+            Head::Http1(head) if told.chain.is_empty() && !told.says_proto => {
+                head.written(&self.lines);
+            }
+            _ => {
+                // As one line: some readers look at the first line alone.
+                let own = [self.address_value.as_bytes()];
+                let chain = told.chain.iter().copied().chain(own);
+                head.joined(&X_FORWARDED_FOR, ", ", chain);
+                if !told.says_proto {
+                    head.line(&X_FORWARDED_PROTO, self.scheme.as_bytes());
+                }
+            }
         }
         if let Some(host) = told.host
             && !told.says_host

@@ -87,19 +87,19 @@ impl Rewrite<'_> {
             head.line(&header::HOST, host.as_bytes());
             told.host = Some(host.as_bytes());
         }
-        for (name, value) in self.snapshot.headers.passing(fields, self.lines, scrub) {
-            if *name == header::HOST {
-                if told.host.is_some() {
-                    continue;
-                }
-                told.host = Some(value);
-            } else if self.is_written_anew(name)
-                || (self.caller.through_trusted && told.takes(name, value))
-            {
-                continue;
+        let passes = self.snapshot.headers.passing(fields, self.lines, scrub);
+        head.pass(fields, |name, value| {
+            if !passes(name) {
+                return false;
             }
-            head.line(name, value);
-        }
+            if *name == header::HOST {
+                let is_first = told.host.is_none();
+                told.host = told.host.or(Some(value));
+                return is_first;
+            }
+            let is_told = self.caller.through_trusted && told.takes(name, value);
+            !is_told && !self.is_written_anew(name)
+        });
         told
     }
 

@@ -109,7 +109,7 @@ impl Core {
         self: &Arc<Self>,
         peer: &Peer,
         began: Monotonic,
-        mut request: Request,
+        mut request: Box<Request>,
         body: Incoming,
     ) -> impl Future<Output = Response<AnswerBody>> + Send {
         async move {

@@ -177,7 +177,7 @@ pub trait Service: Send + Sync + 'static {
         &self,
         peer: &Arc<Self::Peer>,
         began: Monotonic,
-        request: Request,
+        request: Box<Request>,
         body: Incoming,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }

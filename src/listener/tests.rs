@@ -96,7 +96,7 @@ impl Service for Bytefuls {
         &self,
         _: &Arc<()>,
         _: Monotonic,
-        request: Request,
+        request: Box<Request>,
         body: Incoming,
     ) -> Response<Answered> {
         let length = request.uri.path()[1..].parse();

@@ -19,6 +19,8 @@ pub struct Fields {
 enum Value {
     /// Here in what was read.
     Read(Range<u32>),
+    /// There as well, on a line that begins so far before it and is written as gatelet would write it.
+    Plain(u32, Range<u32>),
     /// A word of this length, in place.
     Word([u8; 32]),
     /// Said by gatelet, or over HTTP/2.
@@ -28,13 +30,25 @@ enum Value {
 impl Value {
     fn bytes<'f>(&'f self, read: &'f [u8]) -> &'f [u8] {
         match self {
-            Self::Read(place) => read
+            Self::Read(place) | Self::Plain(_, place) => read
                 .get(place.start as usize..place.end as usize)
                 .unwrap_or_default(),
             Self::Word(word) => word,
             Self::Written(value) => value.as_bytes(),
         }
     }
+}
+
+/// How long the end of a line is.
+const LINE_END: u32 = 2;
+
+/// A place in a head: none is so long that one would not fit.
+fn at(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+fn short(place: &Range<usize>) -> Range<u32> {
+    at(place.start)..at(place.end)
 }
 
 impl Fields {
@@ -50,6 +64,11 @@ impl Fields {
     pub fn begin(&mut self, read: Bytes, lines: usize) {
         self.lines.clear();
         self.lines.reserve(lines);
+        self.read = read;
+    }
+
+    /// What was `read` is this, in which the lines that were added have their places.
+    pub fn lie_in(&mut self, read: Bytes) {
         self.read = read;
     }
 
@@ -76,10 +95,15 @@ impl Fields {
 
     /// Adds a line whose value has this place in what was read, and is what a [`HeaderValue`] may be.
     pub fn append_read(&mut self, name: HeaderName, place: Range<usize>) {
-        // No head is so long that one of them would not fit.
-        let at = |at| u32::try_from(at).unwrap_or(u32::MAX);
-        let value = Value::Read(at(place.start)..at(place.end));
-        self.lines.push((name, value));
+        self.lines.push((name, Value::Read(short(&place))));
+    }
+
+    /// As [`Self::append_read`], where its line `begins` there with its name, a colon and one space before the value,
+    /// and ends behind that with CR LF.
+    pub fn append_plain(&mut self, name: HeaderName, begins: usize, place: Range<usize>) {
+        let place = short(&place);
+        let before = place.start.saturating_sub(at(begins));
+        self.lines.push((name, Value::Plain(before, place)));
     }
 
     /// Adds a line.
@@ -139,6 +163,39 @@ impl Fields {
         self.iter().map(|(_, value)| value)
     }
 
+    /// Writes those lines that `is_written` says as HTTP/1.1 has them; it is asked for each in turn.
+    pub fn write<'f>(
+        &'f self,
+        bytes: &mut Vec<u8>,
+        mut is_written: impl FnMut(&'f HeaderName, &'f [u8]) -> bool,
+    ) {
+        // Plain lines that were read one behind the other are written at once.
+        let mut run = 0..0;
+        let written = |run: &Range<u32>| self.read.get(run.start as usize..run.end as usize);
+        for (name, value) in &self.lines {
+            let text = value.bytes(&self.read);
+            if !is_written(name, text) {
+                continue;
+            }
+            if let Value::Plain(before, place) = value {
+                let (begins, ends) = (place.start - before, place.end + LINE_END);
+                if run.end != begins {
+                    bytes.extend_from_slice(written(&run).unwrap_or_default());
+                    run.start = begins;
+                }
+                run.end = ends;
+                continue;
+            }
+            bytes.extend_from_slice(written(&run).unwrap_or_default());
+            run = 0..0;
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(text);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(written(&run).unwrap_or_default());
+    }
+
     /// Each line.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
         let read = &self.read;
@@ -184,7 +241,7 @@ impl From<Fields> for HeaderMap {
             let value = match value {
                 Value::Written(value) => Ok(value),
                 Value::Word(word) => HeaderValue::from_bytes(&word),
-                Value::Read(_) => {
+                Value::Read(_) | Value::Plain(..) => {
                     let value = fields.read.slice_ref(value.bytes(&fields.read));
                     HeaderValue::from_maybe_shared(value)
                 }
@@ -226,7 +283,7 @@ mod tests {
         let mut fields = Fields::default();
         fields.append(DATE, HeaderValue::from_static("forgotten"));
         fields.begin(Bytes::from_static(HEAD), 3);
-        fields.append_read(HOST, 6..7);
+        fields.append_plain(HOST, 0, 6..7);
         fields.append_read(ACCEPT, 17..18);
         fields.append_read(ACCEPT, 28..28);
         fields
@@ -259,6 +316,37 @@ mod tests {
         assert_eq!(lines(&fields), [("accept", "b")]);
         fields.clear();
         assert!(fields.is_empty());
+    }
+
+    #[test]
+    fn plain_lines_are_written_as_they_were_read() {
+        let mut fields = Fields::default();
+        let head = b"x\r\nHost: h\r\nDATE: d\r\nACCEPT:  a\r\nAge: 9\r\nAge: 8\r\n";
+        fields.begin(Bytes::from_static(head), 2);
+        fields.append_plain(HOST, 3, 9..10);
+        fields.append_plain(DATE, 12, 18..19);
+        fields.append_read(ACCEPT, 30..31);
+        fields.append_plain(AGE, 33, 38..39);
+        fields.append(VIA, HeaderValue::from_static("v"));
+        fields.append_plain(AGE, 41, 46..47);
+        let written = |but: Option<HeaderName>| {
+            let mut bytes = b"before ".to_vec();
+            fields.write(&mut bytes, |name, _| Some(name) != but.as_ref());
+            String::from_utf8(bytes).unwrap()
+        };
+        let (host, date) = ("Host: h\r\n", "DATE: d\r\n");
+        let (accept, ages) = ("accept: a\r\n", ["Age: 9\r\n", "Age: 8\r\n"]);
+        let via = "via: v\r\n";
+        for (but, lines) in [
+            (None, vec![host, date, accept, ages[0], via, ages[1]]),
+            (Some(HOST), vec![date, accept, ages[0], via, ages[1]]),
+            (Some(DATE), vec![host, accept, ages[0], via, ages[1]]),
+            (Some(ACCEPT), vec![host, date, ages[0], via, ages[1]]),
+            (Some(VIA), vec![host, date, accept, ages[0], ages[1]]),
+            (Some(AGE), vec![host, date, accept, via]),
+        ] {
+            assert_eq!(written(but), format!("before {}", lines.concat()));
+        }
     }
 
     #[test]

@@ -89,6 +89,25 @@ const NORMAL: [bool; 256] = {
     normal
 };
 
+/// Names that most requests have, the most frequent first.
+const ORDINARY: [HeaderName; 7] = [
+    header::HOST,
+    header::USER_AGENT,
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::ACCEPT_LANGUAGE,
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+];
+
+/// Names that most answers have, and that are never gatelet's.
+const ORDINARY_IN_ANSWERS: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::DATE,
+    header::SERVER,
+];
+
 /// The longest name whose other spelling is written on the stack.
 const LONGEST_ON_STACK: usize = 128;
 
@@ -99,6 +118,8 @@ pub struct HeaderRules {
     /// Headers that carry API keys, normalised.
     key_headers: Box<[Box<[u8]>]>,
     private_cookies: Box<[Box<str>]>,
+    /// Those of the ordinary names that always pass.
+    passing: Box<[HeaderName]>,
 }
 
 /// What a scrub is told about its request.
@@ -112,6 +133,13 @@ pub struct Scrub {
     pub take_authorization: bool,
 }
 
+/// Nothing passes that does not always.
+const NOTHING_KEPT: Scrub = Scrub {
+    trusted_peer: false,
+    keep_api_key: false,
+    take_authorization: true,
+};
+
 impl HeaderRules {
     /// Rules for identity headers below `identity_prefix` and keys read from `key_headers`.
     ///
@@ -121,33 +149,41 @@ impl HeaderRules {
         key_headers: &[HeaderName],
         private_cookies: &[Box<str>],
     ) -> Self {
-        Self {
+        let mut rules = Self {
             identity_prefix: normalised(identity_prefix.as_bytes()),
             key_headers: key_headers
                 .iter()
                 .map(|name| normalised(name.as_str().as_bytes()))
                 .collect(),
             private_cookies: private_cookies.into(),
-        }
+            passing: Box::default(),
+        };
+        let passing = ORDINARY
+            .into_iter()
+            .filter(|name| !rules.is_dropped(name, NOTHING_KEPT));
+        rules.passing = passing.collect();
+        rules
     }
 
-    /// The lines that may reach the upstream; gatelet's own are written besides.
+    /// Which lines may reach the upstream; gatelet's own are written besides.
     ///
     /// `lines` are those of `fields`. Without the cookies, which [`Self::cookies`] has. The `Host` line always passes, whatever
     /// `Connection` names.
-    pub fn passing<'h>(
+    pub fn passing(
         &self,
-        fields: &'h Fields,
+        fields: &Fields,
         lines: Lines,
         scrub: Scrub,
-    ) -> impl Iterator<Item = (&'h HeaderName, &'h [u8])> {
+    ) -> impl Fn(&HeaderName) -> bool {
         let mut named = named(fields, lines);
         if !named.is_empty() {
             named.remove(&header::HOST);
         }
-        fields.iter().filter(move |(name, _)| {
-            **name != header::COOKIE && !self.is_dropped(name, scrub) && !named.contains(*name)
-        })
+        move |name| {
+            let passes = self.passing.contains(name)
+                || (*name != header::COOKIE && !self.is_dropped(name, scrub));
+            passes && !named.contains(name)
+        }
     }
 
     /// The cookies that may reach the upstream, as they stand on each line.
@@ -230,14 +266,9 @@ impl HeaderRules {
 
     /// Drops from a request's trailers what must not stand there, and every reserved name.
     pub fn scrub_trailers(&self, trailers: &mut HeaderMap) {
-        let nothing_kept = Scrub {
-            trusted_peer: false,
-            keep_api_key: false,
-            take_authorization: true,
-        };
         let doomed: Vec<HeaderName> = trailers
             .keys()
-            .filter(|name| is_forbidden_in_trailers(name) || self.is_dropped(name, nothing_kept))
+            .filter(|name| is_forbidden_in_trailers(name) || self.is_dropped(name, NOTHING_KEPT))
             .cloned()
             .collect();
         for name in doomed {
@@ -252,6 +283,9 @@ impl HeaderRules {
         let mut sets_cookies = false;
         let mut connection = false;
         for name in fields.names() {
+            if ORDINARY_IN_ANSWERS.contains(name) {
+                continue;
+            }
             let spelled = name.as_str().as_bytes();
             // Few names begin like one of these.
             if !matches!(

@@ -4,6 +4,7 @@ use std::io;
 
 use http::{HeaderName, HeaderValue, Method};
 
+use crate::rules::fields::Fields;
 use crate::upstream::body::Outbound;
 use crate::upstream::{http2, request};
 
@@ -31,6 +32,22 @@ impl Head {
         match self {
             Self::Http1(head) => head.line(name, value),
             Self::Http2(head) => head.line(name, value),
+        }
+    }
+
+    /// Adds those of a caller's lines that pass, for each of which it is asked in turn.
+    #[inline]
+    pub fn pass<'f>(
+        &mut self,
+        fields: &'f Fields,
+        mut passes: impl FnMut(&'f HeaderName, &'f [u8]) -> bool,
+    ) {
+        match self {
+            Self::Http1(head) => head.pass(fields, passes),
+            Self::Http2(head) => {
+                let passing = fields.iter().filter(|(name, value)| passes(name, value));
+                passing.for_each(|(name, value)| head.line(name, value));
+            }
         }
     }
 

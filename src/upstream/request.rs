@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
+use crate::rules::fields::Fields;
 use crate::upstream::body::Outbound;
 use crate::upstream::head::expects_body;
 use crate::wire::outgoing::{Framed, Outgoing, Unsent};
@@ -54,6 +55,20 @@ impl Head {
         self.begin(name);
         self.bytes.extend_from_slice(value);
         self.end();
+    }
+
+    /// Adds lines that were written before, each with its end.
+    pub fn written(&mut self, lines: &[u8]) {
+        self.bytes.extend_from_slice(lines);
+    }
+
+    /// Adds those of a caller's lines that pass.
+    pub fn pass<'f>(
+        &mut self,
+        fields: &'f Fields,
+        passes: impl FnMut(&'f HeaderName, &'f [u8]) -> bool,
+    ) {
+        fields.write(&mut self.bytes, passes);
     }
 
     /// Adds a line with one value of several parts, with `separator` between them.

@@ -10,13 +10,16 @@ use http::header::{self, HeaderName};
 use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
-use crate::rules::fields::number;
+use crate::rules::fields::{Fields, number};
 use crate::wire::framing::{Chunk, Framing, Malformed};
 use crate::wire::message::Response;
-use crate::wire::{names, scratch};
+use crate::wire::{names, plain, scratch};
 
 /// The most lines that an answer's head may have.
 const MOST_LINES: usize = 128;
+
+/// For how many lines there is room at first.
+const USUAL_LINES: usize = 16;
 
 /// Room for what gatelet adds to a head.
 const ADDED: usize = 1;
@@ -78,6 +81,39 @@ pub(super) struct Head {
 /// Interim answers are skipped (RFC 9110 §15.2), and count as part of what follows them.
 /// `to_head` says that a HEAD is answered, which has no body whatever its answer announces.
 pub(super) fn parse(bytes: &Bytes, to_head: bool) -> Result<Option<(Head, usize)>, Broken> {
+    match plain_head(bytes, to_head) {
+        Some(read) => Ok(Some(read)),
+        None => any_head(bytes, to_head),
+    }
+}
+
+/// As [`parse`], where the head is a plain one of a final answer, and nothing is wrong with it.
+fn plain_head(bytes: &Bytes, to_head: bool) -> Option<(Head, usize)> {
+    let (code, reason, lines) = plain::status(bytes)?;
+    let status = StatusCode::from_bytes(&code).ok()?;
+    if status.is_informational() || status.canonical_reason()?.as_bytes() != reason {
+        return None;
+    }
+    let mut fields = scratch::fields(bytes.clone(), USUAL_LINES);
+    let mut hop = Hop::default();
+    let read = plain::lines(bytes, lines, |name, begins, value| {
+        let is_for_gatelet = hop.takes(&name, &bytes[value.clone()]);
+        if matches!(is_for_gatelet, Ok(false)) {
+            fields.append_plain(name, begins, value);
+        }
+        is_for_gatelet.is_ok()
+    });
+    let Some(length) = read else {
+        scratch::give_fields_back(fields);
+        return None;
+    };
+    let head = head(status, None, true, &hop, fields, to_head).ok()?;
+    Some((head, length))
+}
+
+/// As [`parse`], whatever the head is.
+#[cold]
+fn any_head(bytes: &Bytes, to_head: bool) -> Result<Option<(Head, usize)>, Broken> {
     let mut begins = 0;
     loop {
         // Not filled beforehand: that would take longer than most heads.
@@ -99,13 +135,13 @@ pub(super) fn parse(bytes: &Bytes, to_head: bool) -> Result<Option<(Head, usize)
             return Err(Broken::Protocol("the answer has no status"));
         };
         if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
-            let head = head(bytes, &parsed, status, to_head)?;
+            let head = parsed_head(bytes, &parsed, status, to_head)?;
             return Ok(Some((head, begins)));
         }
     }
 }
 
-fn head(
+fn parsed_head(
     bytes: &Bytes,
     parsed: &httparse::Response<'_, '_>,
     status: StatusCode,
@@ -128,6 +164,18 @@ fn head(
         fields.append_read(name, begins..begins + line.value.len());
     }
     let is_11 = parsed.version == Some(1);
+    head(status, reason, is_11, &hop, fields, to_head)
+}
+
+/// The head of these lines, which say what `hop` tells.
+fn head(
+    status: StatusCode,
+    reason: Option<ReasonPhrase>,
+    is_11: bool,
+    hop: &Hop,
+    mut fields: Fields,
+    to_head: bool,
+) -> Result<Head, Broken> {
     if hop.chunked && !is_11 {
         return Err(Broken::Protocol("the answer is chunked in HTTP/1.0"));
     }
@@ -193,6 +241,10 @@ impl Hop {
             return Ok(true);
         }
         if *name == header::CONNECTION {
+            if value == b"keep-alive" {
+                self.keep_alive = true;
+                return Ok(true);
+            }
             let mut alone = true;
             for option in value.split(|byte| *byte == b',') {
                 let option = option.trim_ascii();
@@ -212,7 +264,51 @@ impl Hop {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// All that a head says, wherever it is kept.
+    fn told(mut head: Head) -> (Vec<(HeaderName, Vec<u8>)>, String) {
+        let fields = std::mem::take(&mut head.response.fields);
+        let lines = fields
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_vec()));
+        (lines.collect(), format!("{head:?}"))
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_head_is_what_the_library_reads(
+            first in "HTTP/1.[01] ((200|204|304|404|101|100|799|2)( OK| Not Found| No Content| |)[ -~]?)",
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    "(Date|Server|Connection|Upgrade|[!-~]{1,4}): [ -~]{0,9}",
+                    "(Content-Length|content-length): (5|6|,| )",
+                    "Transfer-Encoding: (chunked|gzip)",
+                    "Connection: (close|Keep-Alive|x, close)",
+                ],
+                0..5,
+            ),
+            end in prop_oneof![Just("\r\n"), Just("\n")],
+            to_head in any::<bool>(),
+        ) {
+            let lines = lines.iter().map(|line| format!("{line}\r\n"));
+            let text = format!("{first}\r\n{}{end}rest", lines.collect::<String>());
+            let bytes = Bytes::from(text);
+            if let Some((head, length)) = plain_head(&bytes, to_head) {
+                let (other, other_length) = any_head(&bytes, to_head).unwrap().unwrap();
+                prop_assert_eq!(told(head), told(other));
+                prop_assert_eq!(length, other_length);
+            }
+        }
+    }
+
+    #[test]
+    fn an_ordinary_head_is_plain() {
+        let text = "HTTP/1.1 404 Not Found\r\nServer: x y\r\nContent-Length: 5\r\n\r\n";
+        assert!(plain_head(&Bytes::from(text), false).is_some());
+    }
 
     fn parsed(text: &str) -> Head {
         let bytes = Bytes::copy_from_slice(text.as_bytes());

@@ -6,6 +6,7 @@ pub mod incoming;
 pub mod message;
 pub mod names;
 pub mod outgoing;
+pub mod plain;
 pub mod scratch;
 pub mod soon;
 pub mod upgraded;

@@ -99,25 +99,20 @@ struct Said {
 /// Writes the lines but for those that frame the answer or end its connection.
 fn write_lines(bytes: &mut Vec<u8>, fields: &Fields, status: StatusCode) -> Said {
     let mut said = Said::default();
-    for (name, value) in fields.iter() {
+    fields.write(bytes, |name, value| {
         if *name == header::CONTENT_LENGTH {
             said.length = number(value);
             // Where there is a body to follow, or there would be to a GET (RFC 9110 §8.6).
-            if !has_length(status) || said.length.is_none() {
-                continue;
-            }
-        }
-        if *name == header::TRANSFER_ENCODING {
-            continue;
+            return has_length(status) && said.length.is_some();
         }
         if *name == header::CONNECTION && status != StatusCode::SWITCHING_PROTOCOLS {
             said.close |= value.eq_ignore_ascii_case(b"close");
-            continue;
+            return false;
         }
         said.date |= *name == header::DATE;
         said.trailer |= *name == header::TRAILER;
-        line(bytes, name, value);
-    }
+        *name != header::TRANSFER_ENCODING
+    });
     said
 }
 

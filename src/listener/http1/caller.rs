@@ -80,11 +80,11 @@ struct State<S> {
 }
 
 /// What a first look at what was read finds in it.
-type Whole = Result<Option<(Box<Head>, usize)>, Bad>;
+type Whole = Result<Option<(Head, usize)>, Bad>;
 
 /// What a look for a head finds. Where it is not whole, who looked is woken once more of it comes.
 pub(super) enum Looked {
-    Head(Box<Head>),
+    Head(Head),
     /// None will come.
     Never(NoHead),
     /// Nothing of one has arrived. An empty line before it is none of it (RFC 9112 §2.2).
@@ -289,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<Box<Head>, NoHead>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<Head, NoHead>> {
         while !self.framing.is_over() {
             ready!(self.poll_behind(cx)).map_err(|_| NoHead::End)?;
             self.pass_over();
@@ -342,7 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     }
 
     /// The head that what was read begins with, if it is whole.
-    fn take_head(&mut self, limit: usize) -> Result<Option<Box<Head>>, Bad> {
+    fn take_head(&mut self, limit: usize) -> Result<Option<Head>, Bad> {
         // From its second piece on, only an end of lines may make it whole.
         let may_be_whole = self.looked_at == 0 || {
             let from = self.looked_at.saturating_sub(3);

@@ -2,17 +2,21 @@
 
 use std::mem::MaybeUninit;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{Extensions, Method, Uri, Version};
 use httparse::{ParserConfig, Status};
 
-use crate::rules::fields::number;
+use crate::rules::fields::{Fields, number};
 use crate::wire::framing::{Chunk, Framing};
 use crate::wire::message::Request;
-use crate::wire::{names, scratch};
+use crate::wire::{names, plain, scratch};
 
 /// The most lines that a head may have.
 const MOST_LINES: usize = 100;
+
+/// For how many lines there is room at first.
+const USUAL_LINES: usize = 16;
 
 /// The longest target.
 const LONGEST_TARGET: usize = 65_534;
@@ -24,7 +28,7 @@ const LONGEST_TARGET: usize = 65_534;
     reason = "each is a word of its own, beside any of the others"
 )]
 pub(super) struct Head {
-    pub(super) request: Request,
+    pub(super) request: Box<Request>,
     /// Where its body ends.
     pub(super) framing: Framing,
     /// Its caller may send another request on the connection.
@@ -51,14 +55,49 @@ pub(super) enum Bad {
 }
 
 /// Reads the head that `bytes` begin with, and says how long it is; `None` while it is not whole.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Box<Head>, usize)>, Bad> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Bad> {
+    match plain_head(bytes) {
+        Some(read) => Ok(Some(read)),
+        None => any_head(bytes),
+    }
+}
+
+/// As [`parse`], where the head is a plain one, and nothing is wrong with it.
+fn plain_head(bytes: &[u8]) -> Option<(Head, usize)> {
+    let method = bytes.iter().position(|byte| *byte == b' ')?;
+    let (target, lines) = plain::target(bytes, method + 1)?;
+    let method = Method::from_bytes(&bytes[..method]).ok()?;
+    let mut said = Said::default();
+    let mut fields = scratch::fields(Bytes::new(), USUAL_LINES);
+    let read = plain::lines(bytes, lines, |name, begins, value| {
+        let is_kept = said.takes(&name, &bytes[value.clone()]);
+        if is_kept == Ok(true) {
+            fields.append_plain(name, begins, value);
+        }
+        is_kept.is_ok()
+    });
+    let Some(length) = read else {
+        scratch::give_fields_back(fields);
+        return None;
+    };
+    // Copied in one piece, which the target and the values are then parts of.
+    let copied = scratch::copied(&bytes[..length]);
+    let target = copied.slice(target);
+    fields.lie_in(copied);
+    let head = head(method, target, Version::HTTP_11, &said, fields).ok()?;
+    Some((head, length))
+}
+
+/// As [`parse`], whatever the head is.
+#[cold]
+fn any_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Bad> {
     // Not filled beforehand: that would take longer than most heads.
     let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
     let mut parsed = httparse::Request::new(&mut []);
     let config = ParserConfig::default();
     match config.parse_request_with_uninit_headers(&mut parsed, bytes, &mut lines) {
         Ok(Status::Complete(length)) => {
-            head(&bytes[..length], &parsed).map(|head| Some((head, length)))
+            parsed_head(&bytes[..length], &parsed).map(|head| Some((head, length)))
         }
         Ok(Status::Partial) => Ok(None),
         Err(httparse::Error::TooManyHeaders) => Err(Bad::TooLarge),
@@ -66,16 +105,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Box<Head>, usize)>, Bad> {
     }
 }
 
-fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, Bad> {
+fn parsed_head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Head, Bad> {
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
     else {
         return Err(Bad::Malformed);
     };
-    if target.len() > LONGEST_TARGET {
-        return Err(Bad::TargetTooLong);
-    }
-    let is_11 = version == 1;
-    // Copied in one piece, which the target and the values are then parts of.
     let copied = scratch::copied(bytes);
     let place = |part: &[u8]| {
         let begins = part.as_ptr() as usize - bytes.as_ptr() as usize;
@@ -83,7 +117,6 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
     };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Bad::Malformed)?;
     let target = copied.slice(place(target.as_bytes()));
-    let uri = Uri::from_maybe_shared(target).map_err(|_| Bad::Malformed)?;
     if !bytes.ends_with(b"\r\n\r\n") {
         return Err(Bad::Malformed);
     }
@@ -91,7 +124,8 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
     let mut fields = scratch::fields(copied, parsed.headers.len());
     for line in &*parsed.headers {
         // Whoever takes a LF alone for no end of a line has read another head (RFC 9112 §2.2).
-        if !bytes[..place(line.name.as_bytes()).start].ends_with(b"\r\n") {
+        let begins = place(line.name.as_bytes()).start;
+        if !bytes[..begins].ends_with(b"\r\n") {
             return Err(Bad::Malformed);
         }
         let name = names::name(line.name.as_bytes()).map_err(|_| Bad::Malformed)?;
@@ -100,6 +134,26 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
             fields.append_read(name, place(line.value));
         }
     }
+    let version = match version {
+        1 => Version::HTTP_11,
+        _ => Version::HTTP_10,
+    };
+    head(method, target, version, &said, fields)
+}
+
+/// The head of these lines, which `said` this.
+fn head(
+    method: Method,
+    target: Bytes,
+    version: Version,
+    said: &Said,
+    mut fields: Fields,
+) -> Result<Head, Bad> {
+    if target.len() > LONGEST_TARGET {
+        return Err(Bad::TargetTooLong);
+    }
+    let uri = Uri::from_maybe_shared(target).map_err(|_| Bad::Malformed)?;
+    let is_11 = version == Version::HTTP_11;
     if said.chunked && !is_11 {
         return Err(Bad::Malformed);
     }
@@ -111,7 +165,7 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
         _ if said.chunked => Framing::Chunked(Chunk::Size),
         length => Framing::Length(length.unwrap_or(0)),
     };
-    Ok(Box::new(Head {
+    Ok(Head {
         framing,
         // Whoever says two lengths may mean the other (RFC 9112 §6.1).
         persists: !said.close
@@ -121,18 +175,14 @@ fn head(bytes: &[u8], parsed: &httparse::Request<'_, '_>) -> Result<Box<Head>, B
         promises: !said.conditions,
         trailers: said.trailers,
         upgrades: said.upgrades && is_11,
-        request: Request {
+        request: Box::new(Request {
             method,
             uri,
-            version: if is_11 {
-                Version::HTTP_11
-            } else {
-                Version::HTTP_10
-            },
+            version,
             fields,
             extensions: Extensions::new(),
-        },
-    }))
+        }),
+    })
 }
 
 /// What lines say to this hop.
@@ -192,9 +242,11 @@ impl Said {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn parsed(lines: &str) -> Result<Box<Head>, Bad> {
+    fn parsed(lines: &str) -> Result<Head, Bad> {
         let text = format!("GET /a?b {lines}\r\n\r\nrest");
         let (head, length) = parse(text.as_bytes())?.expect("it is whole");
         assert_eq!(length, text.len() - 4);
@@ -284,6 +336,47 @@ mod tests {
         assert_eq!(parsed(&many).err(), Some(Bad::TooLarge));
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(LONGEST_TARGET));
         assert_eq!(parse(long.as_bytes()).err(), Some(Bad::TargetTooLong));
+    }
+
+    /// All that a head says, wherever it is kept.
+    fn told(mut head: Head) -> (Vec<(HeaderName, Vec<u8>)>, String) {
+        let fields = std::mem::take(&mut head.request.fields);
+        let lines = fields
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_vec()));
+        (lines.collect(), format!("{head:?}"))
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_head_is_what_the_library_reads(
+            first in "(GET|POST|[!-~]{1,3}) [!-~]{0,10}[ -~]? HTTP/1.[01]",
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    "(host|Connection|TE|Expect|Upgrade|[!-~]{1,4}): [ -~]{0,9}",
+                    "(Content-Length|content-length): (5|6|,| )",
+                    "Transfer-Encoding: (chunked|gzip)",
+                    "Connection: (close|Keep-Alive|x, close)",
+                ],
+                0..5,
+            ),
+            end in prop_oneof![Just("\r\n"), Just("\n")],
+        ) {
+            let lines = lines.iter().map(|line| format!("{line}\r\n"));
+            let text = format!("{first}\r\n{}{end}rest", lines.collect::<String>());
+            if let Some((head, length)) = plain_head(text.as_bytes()) {
+                let (other, other_length) = any_head(text.as_bytes()).unwrap().unwrap();
+                prop_assert_eq!(told(head), told(other));
+                prop_assert_eq!(length, other_length);
+            }
+        }
+    }
+
+    #[test]
+    fn an_ordinary_head_is_plain() {
+        let text =
+            b"POST /a?b=%20 HTTP/1.1\r\nHost: a.test:80\r\nContent-Length: 5\r\nx-y: z a\r\n\r\n";
+        assert!(plain_head(text).is_some());
     }
 
     #[test]

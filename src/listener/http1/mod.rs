@@ -181,11 +181,11 @@ where
 async fn answer<S, V, F>(
     caller: &Arc<Caller<S>>,
     seat: &Seat<V>,
-    head: Box<Head>,
+    head: Head,
     is_last: bool,
     mut room: Pin<&mut Option<F>>,
     nudge: &mut Nudge,
-    call: impl FnOnce(Request, Incoming) -> F,
+    call: impl FnOnce(Box<Request>, Incoming) -> F,
 ) -> Result<After, Trouble>
 where
     S: Socket,
@@ -198,7 +198,7 @@ where
         framing,
         upgrades,
         ..
-    } = *head;
+    } = head;
     let upgrade = upgrades.then(|| {
         // A tunnel takes it along: it is still this connection when its HTTP has ended.
         request.extensions.insert(seat.hold.clone());

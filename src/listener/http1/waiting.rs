@@ -19,7 +19,7 @@ use super::head::{Bad, Head};
 
 /// What comes next on a connection.
 pub(super) enum Next {
-    Request(Box<Head>),
+    Request(Head),
     /// Not so soon, as it seems: it has rested for a while.
     Rests,
     /// Nothing: it has rested for too long, or has to end, or its caller left.

@@ -80,7 +80,7 @@ where
     // it took: 5 KiB a stream.
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (head, body) = request.into_parts();
-        let answering = Arc::clone(&caller).call(head.into(), Incoming::Http2(body));
+        let answering = Arc::clone(&caller).call(Box::new(head.into()), Incoming::Http2(body));
         Box::pin(async {
             let response = answering.await.map(Tracked);
             Ok::<_, Infallible>(http::Response::from(response))
@@ -193,7 +193,7 @@ struct Caller<V: Service> {
 impl<V: Service> Caller<V> {
     async fn call(
         self: Arc<Self>,
-        mut request: Request,
+        mut request: Box<Request>,
         body: Incoming,
     ) -> Response<Answering<V::Body>> {
         let began = self.clock.monotonic();

@@ -15,7 +15,7 @@ fn pair() -> (Arc<Caller<DuplexStream>>, DuplexStream) {
     (Arc::new(Caller::new(ours, BytesMut::new())), theirs)
 }
 
-async fn head(caller: &Caller<impl AsyncRead + AsyncWrite + Unpin>) -> Box<Head> {
+async fn head(caller: &Caller<impl AsyncRead + AsyncWrite + Unpin>) -> Head {
     let head = poll_fn(|cx| caller.state().poll_head(cx, LIMIT));
     let head = timeout(Duration::from_secs(5), head).await;
     head.expect("it came").ok().unwrap()
