@@ -155,10 +155,26 @@ fn minted_prefix(word: &str) -> Option<&str> {
     is_minted.then(|| &word[..=prefix.len()])
 }
 
+/// A field's name, as each form has it between the value before and its own.
+struct Name {
+    text: &'static str,
+    json: &'static str,
+}
+
+macro_rules! name {
+    ($name:literal) => {
+        Name {
+            text: concat!(" ", $name, "="),
+            json: concat!(",\"", $name, "\":"),
+        }
+    };
+}
+
 /// A field's value, before it has a form.
 enum Value<'a> {
     Absent,
     Text(&'a str),
+    Digits(&'a [u8; 32]),
     Number(u64),
     Time(Timestamp),
     Address(IpAddr),
@@ -199,40 +215,50 @@ impl Line {
     }
 
     /// Every field, in the order in which both forms have them.
-    fn fields(&self, mut put: impl FnMut(&'static str, Value<'_>)) {
+    fn fields(&self, mut put: impl FnMut(Name, Value<'_>)) {
         fn text(value: Option<&str>) -> Value<'_> {
             value.map_or(Value::Absent, Value::Text)
         }
-        put("time", Value::Time(self.time));
-        let request_id = String::from_utf8_lossy(self.request_id.as_bytes());
-        put("request_id", Value::Text(&request_id));
-        put("client", Value::Address(self.client));
-        put("method", Value::Text(self.method.as_str()));
-        put("route", Value::Text(&self.route));
-        put("path", Value::Text(&self.path.0));
-        put("status", Value::Number(self.status.into()));
-        put("code", text(self.code));
-        put("subject", text(self.subject.as_deref()));
-        put("key_id", text(self.key_id.as_deref()));
-        put("bytes_in", Value::Number(self.bytes_in));
-        put("bytes_out", Value::Number(self.bytes_out));
-        put("duration_ms", Value::Milliseconds(self.duration));
+        put(name!("time"), Value::Time(self.time));
+        let believed;
+        let request_id = match &self.request_id {
+            RequestId::Made(digits) => Value::Digits(digits),
+            RequestId::Believed(id) => {
+                believed = String::from_utf8_lossy(id.as_bytes());
+                Value::Text(&believed)
+            }
+        };
+        put(name!("request_id"), request_id);
+        put(name!("client"), Value::Address(self.client));
+        put(name!("method"), Value::Text(self.method.as_str()));
+        put(name!("route"), Value::Text(&self.route));
+        put(name!("path"), Value::Text(&self.path.0));
+        put(name!("status"), Value::Number(self.status.into()));
+        put(name!("code"), text(self.code));
+        put(name!("subject"), text(self.subject.as_deref()));
+        put(name!("key_id"), text(self.key_id.as_deref()));
+        put(name!("bytes_in"), Value::Number(self.bytes_in));
+        put(name!("bytes_out"), Value::Number(self.bytes_out));
+        put(name!("duration_ms"), Value::Milliseconds(self.duration));
         let upstream = self.upstream.map_or(Value::Absent, Value::Milliseconds);
-        put("upstream_ms", upstream);
+        put(name!("upstream_ms"), upstream);
     }
 
     /// One object; what is absent is null, so that every line has every field.
     fn write_json(&self, second: &mut Second, out: &mut Vec<u8>) {
-        let mut separator = b'{';
+        out.push(b'{');
+        let mut skipped = ",".len();
         self.fields(|name, value| {
-            out.push(separator);
-            separator = b',';
-            out.push(b'"');
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
+            out.extend_from_slice(&name.json.as_bytes()[skipped..]);
+            skipped = 0;
             match value {
                 Value::Absent => out.extend_from_slice(b"null"),
                 Value::Text(text) => push_quoted(text, out),
+                Value::Digits(digits) => {
+                    out.push(b'"');
+                    out.extend_from_slice(digits);
+                    out.push(b'"');
+                }
                 Value::Number(number) => push_number(number, out),
                 Value::Time(time) => {
                     out.push(b'"');
@@ -252,15 +278,12 @@ impl Line {
 
     /// `name=value` pairs; what is absent is `-`, and what could be misread is quoted.
     fn write_text(&self, second: &mut Second, out: &mut Vec<u8>) {
-        let mut first = true;
+        let mut skipped = " ".len();
         self.fields(|name, value| {
-            if !first {
-                out.push(b' ');
-            }
-            first = false;
-            out.extend_from_slice(name.as_bytes());
-            out.push(b'=');
+            out.extend_from_slice(&name.text.as_bytes()[skipped..]);
+            skipped = 0;
             match value {
+                Value::Digits(digits) => out.extend_from_slice(digits),
                 Value::Absent => out.push(b'-'),
                 Value::Text(text) if is_plain(text) => out.extend_from_slice(text.as_bytes()),
                 Value::Text(text) => push_quoted(text, out),
@@ -279,15 +302,27 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text != "-" && text.bytes().all(plain)
 }
 
+/// The bytes that do not stand for themselves in a JSON string, or are not visible ASCII.
+const ESCAPED: [bool; 256] = {
+    let mut escaped = [true; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        escaped[byte as usize] = matches!(byte, b'"' | b'\\');
+        byte += 1;
+    }
+    escaped
+};
+
 /// Appends the text as a JSON string in ASCII; all that is not visible ASCII is escaped.
 fn push_quoted(text: &str, out: &mut Vec<u8>) {
-    let as_it_is = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    // Nearly no text has such a byte: to look at each costs less than to stop at the first.
+    let escapes = |any, byte| any | ESCAPED[usize::from(byte)];
     out.push(b'"');
-    if text.bytes().all(as_it_is) {
-        out.extend_from_slice(text.as_bytes());
-    } else {
+    if text.bytes().fold(false, escapes) {
         text.chars()
             .for_each(|character| push_character(character, out));
+    } else {
+        out.extend_from_slice(text.as_bytes());
     }
     out.push(b'"');
 }
@@ -410,6 +445,17 @@ mod tests {
         for absent in ["code", "subject", "key_id", "upstream_ms"] {
             assert!(bare.contains(&format!("\"{absent}\":null")), "{bare}");
         }
+    }
+
+    #[test]
+    fn an_id_that_was_made_here_is_logged_as_it_is() {
+        let line = Line {
+            request_id: RequestId::Made([b'a'; 32]),
+            ..Line::sample()
+        };
+        let id = "a".repeat(32);
+        assert!(written(&line, false).contains(&format!(",\"request_id\":\"{id}\",")));
+        assert!(written(&line, true).contains(&format!(" request_id={id} ")));
     }
 
     #[test]
