@@ -66,7 +66,7 @@ impl Server {
             flavour,
             arguments: Vec::new(),
             port: free_port(),
-            folder: tempfile::tempdir().unwrap(),
+            folder: folder(),
             child: None,
         }
     }
@@ -264,6 +264,14 @@ impl Server {
     pub(crate) fn is_master(&self) -> bool {
         try_ask(self.address(), &["ROLE"]).is_ok_and(|answer| answer.contains("master"))
     }
+}
+
+/// In memory, where there is such a place: a server that writes each command to a disk waits for whoever else does, for
+/// seconds now and then. A process that is killed loses nothing there either.
+fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 fn run(flavour: Flavour, port: u16, folder: &Path, arguments: &[String]) -> Child {
