@@ -153,11 +153,15 @@ mod tests {
     fn read(bytes: &[u8]) -> Option<Read> {
         let mut read = Vec::new();
         let end = lines(bytes, 0, |name, begins, place| {
-            assert!(
-                bytes[begins..]
-                    .to_ascii_lowercase()
-                    .starts_with(name.as_str().as_bytes())
-            );
+            // It is written on as it stands.
+            let line = &bytes[begins..place.end + 2];
+            let written = [
+                name.as_str().as_bytes(),
+                b": ",
+                &bytes[place.clone()],
+                b"\r\n",
+            ];
+            assert!(line.eq_ignore_ascii_case(&written.concat()));
             read.push((name, bytes[place].to_vec()));
             true
         })?;
