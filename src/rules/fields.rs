@@ -1,5 +1,6 @@
 //! The fields of a message's head, in the order of its lines (RFC 9110 §5).
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -9,13 +10,13 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 ///
 /// There are few of them: to look through them all costs less than to fill a table that is asked a few times. What was
 /// read stays where it was read, in one piece.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Fields {
     read: Bytes,
     lines: Vec<(HeaderName, Value)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Value {
     /// Here in what was read.
     Read(Range<u32>),
@@ -202,6 +203,15 @@ impl Fields {
         self.lines
             .iter()
             .map(move |(name, value)| (name, value.bytes(read)))
+    }
+}
+
+/// The lines, wherever they are kept.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.iter();
+        let lines = lines.map(|(name, value)| (name, value.escape_ascii().to_string()));
+        f.debug_list().entries(lines).finish()
     }
 }
 
